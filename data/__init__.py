@@ -1,0 +1,1 @@
+"""Records, shards, sources, validation, sampling and benchmark declarations."""

@@ -1,0 +1,1 @@
+"""The encoder, its losses, its training, evaluation and export: the lowest layer."""

@@ -1,0 +1,68 @@
+"""The border that training, evaluation, export and serving know: the ``Encoder`` protocol.
+
+Shape legend: N contents, D embedding dimensions.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+
+from model.config import Config
+from model.content import Content, Modality
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Limits(Config):
+    """What one content may hold; checked before anything is decoded.
+
+    ``max_tokens`` counts every token of the sequence, all modalities together.
+    """
+
+    max_tokens: int = 512
+    max_parts: int = 16
+    max_media_bytes: int = 20_000_000
+    max_image_pixels: int = 40_000_000
+    max_audio_seconds: float = 60.0
+    max_video_seconds: float = 120.0
+    max_video_pixels: int = 4_000_000
+    max_document_pages: int = 6
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """One network from contents to unit vectors in one space."""
+
+    @property
+    def modalities(self) -> frozenset[Modality]:
+        """Modalities whose towers are loaded."""
+
+    @property
+    def limits(self) -> Limits:
+        """Limits that ``preprocess`` enforces."""
+
+    @property
+    def dimensions(self) -> tuple[int, ...]:
+        """Matryoshka dimensions, largest first; the first is D."""
+
+    def count_tokens(self, content: Content) -> dict[Modality, int]:
+        """Exact number of tokens that each modality of ``content`` occupies (special tokens count as text)."""
+
+    def preprocess(self, contents: Sequence[Content]) -> Any:
+        """Decode, tokenise and collate N contents into a batch (CPU work, thread-safe).
+
+        Raises:
+            ContentError: a part is undecodable or exceeds a limit.
+            CapabilityError: the tower of a part's modality is not loaded.
+        """
+
+    def __call__(self, batch: Any) -> "Tensor":
+        """Map a batch to unit vectors, shape [N, D], float32."""
+
+    def save(self, directory: Path) -> None:
+        """Write the artifact: safetensors and JSON only."""
+
+    @classmethod
+    def load(cls, directory: Path, *, modalities: frozenset[Modality] | None = None) -> Self:
+        """Read an artifact; ``modalities`` limits which towers are loaded (text is always there)."""

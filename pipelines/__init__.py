@@ -1,0 +1,1 @@
+"""Run configuration, pipeline graphs, compile and submit, and the command line."""

@@ -1,0 +1,1 @@
+"""The embedding service: schemas, engine, batcher, routes, capture and drift monitoring."""
