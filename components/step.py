@@ -1,20 +1,24 @@
-"""What every component shell wraps its work in: a record of the step, a line on the console, errors kept for the summary."""
+"""What every component shell wraps its work in: a record for the summary, a console line, errors kept."""
 
 import json
 import os
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
 from components.environment import Environment
 from model.errors import OmnivecError
 
 TERMINAL = "OMNIVEC_TERMINAL"
+RUNNER = "OMNIVEC_RUNNER_PID"
+WATCH_SECONDS = 1.0
+BESIDE = "step.json"
 Status = Literal["running", "ok", "failed", "cached"]
 
 
@@ -44,13 +48,22 @@ class StepRecord:
 
 
 @contextmanager
-def step(name: str, environment: Environment | None = None) -> Iterator[StepRecord]:
+def step(name: str, output: str | Path | None = None, environment: Environment | None = None) -> Iterator[StepRecord]:
     """Time a step and write its record to ``home/runs/<run_id>/steps/<name>.json``.
 
-    Errors made for people (``OmnivecError``) end the process with their message and code 2; others keep their traceback.
+    Args:
+        name: step name.
+        output: any output path of the step; a copy of the record goes beside it, so that a later run that takes
+            the output from the cache also finds the facts.
+        environment: defaults to the process environment.
+
+    Errors made for people (``OmnivecError``) end the process with their message and code 2; others keep their
+    traceback. The process also ends when the runner that started it is gone: nobody would use its result, and a
+    second run would write to the same checkpoints.
     """
     environment = environment or Environment.from_env()
     _use_terminal(os.environ.get(TERMINAL))
+    _end_with(os.environ.get(RUNNER))
     record = StepRecord(name)
     write(record, environment)
     _say(f"> {name}")
@@ -69,6 +82,8 @@ def step(name: str, environment: Environment | None = None) -> Iterator[StepReco
         record.seconds = round(time.monotonic() - started, 2)
         record.peak_mb = _peak_mb()
         write(record, environment)
+        if output is not None and record.status == "ok":
+            dump(record, Path(output).parent / BESIDE)
         _say(f"  {name} {record.status} in {record.seconds:.1f} s")
 
 
@@ -78,10 +93,14 @@ def record_path(environment: Environment, name: str) -> Path | None:
 
 
 def write(record: StepRecord, environment: Environment) -> None:
-    """Write a record in one move, so that a reader never sees half of it."""
+    """Write a record under the environment's run; outside a pipeline run there is nowhere to write."""
     path = record_path(environment, record.name)
-    if path is None:
-        return
+    if path is not None:
+        dump(record, path)
+
+
+def dump(record: StepRecord, path: Path) -> None:
+    """Write a record in one move, so that a reader never sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(asdict(record), indent=2, ensure_ascii=False, default=str), encoding="utf-8")
@@ -92,8 +111,12 @@ def read_records(environment: Environment) -> dict[str, StepRecord]:
     """Every record of the environment's run, by step name."""
     path = record_path(environment, "x")
     files = sorted(path.parent.glob("*.json")) if path else []
-    records = [StepRecord(**json.loads(file.read_text(encoding="utf-8"))) for file in files]
-    return {record.name: record for record in records}
+    return {record.name: record for record in map(load, files)}
+
+
+def load(path: Path) -> StepRecord:
+    """Read one record."""
+    return StepRecord(**json.loads(path.read_text(encoding="utf-8")))
 
 
 def _use_terminal(device: str | None) -> None:
@@ -108,9 +131,24 @@ def _use_terminal(device: str | None) -> None:
     os.close(terminal)
 
 
-def _say(line: str, stream: TextIO | None = None) -> None:
-    (stream or sys.stderr).write(f"{line}\n")
-    (stream or sys.stderr).flush()
+def _end_with(runner: str | None) -> None:
+    if runner is None or int(runner) == os.getpid():
+        return
+
+    def watch(pid: int) -> None:
+        while True:
+            try:
+                os.kill(pid, 0)
+            except ProcessLookupError:
+                os._exit(143)
+            time.sleep(WATCH_SECONDS)
+
+    threading.Thread(target=watch, args=(int(runner),), name="runner-watch", daemon=True).start()
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
 
 
 def _peak_mb() -> float:
