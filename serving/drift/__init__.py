@@ -1,0 +1,1 @@
+"""Drift between the champion's reference and captured requests, with thresholds calibrated on the reference."""
