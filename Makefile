@@ -1,0 +1,57 @@
+# Every verb does its own set-up; the second time that costs nothing.
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+RECIPE ?= quickstart
+PORT ?= 3000
+UI_PORT ?= 5000
+WORKERS ?= 2
+OMNIVEC_HOME ?= $(CURDIR)/.omnivec
+export OMNIVEC_HOME PORT
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test serve ui lint format golden lock clean
+
+help:  ## list the verbs
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+setup: $(READY)  ## virtual environment with the locked packages
+
+$(READY): requirements.lock pyproject.toml infra/setup.sh
+	@bash infra/setup.sh $(VENV)
+	@touch $@
+
+run: $(READY)  ## the whole chain on this machine: validate, train, evaluate, register, serve check, gate, drift
+	@$(BIN)/omnivec run --recipe $(RECIPE)
+
+test: lint  ## lint, then every test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+
+serve: $(READY)  ## serve the champion on 127.0.0.1:$(PORT)
+	@$(BIN)/omnivec serve --port $(PORT)
+
+ui: $(READY)  ## MLflow on 127.0.0.1:$(UI_PORT)
+	@$(BIN)/mlflow server --backend-store-uri sqlite:///$(OMNIVEC_HOME)/mlflow.db --host 127.0.0.1 --port $(UI_PORT)
+
+lint: $(READY)  ## style, types, direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)  ## rewrite in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+golden: $(READY)  ## refresh the golden files; review the difference before committing it
+	OMNIVEC_UPDATE_GOLDEN=1 $(BIN)/python -m pytest -k golden
+
+lock: $(READY)  ## write requirements.lock from the environment
+	@$(BIN)/python -m pip freeze --exclude omnivec --exclude uv --exclude-editable | sed -E 's/\+cpu$$//' | LC_ALL=C sort -f > $(VENV)/lock
+	@{ head -1 requirements.lock; cat $(VENV)/lock; } > $(VENV)/lock.new && mv $(VENV)/lock.new requirements.lock
+	@git diff --stat -- requirements.lock
+
+clean:  ## remove caches and build output (keeps .venv and OMNIVEC_HOME)
+	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis htmlcov .coverage
+	find components data model pipelines serving tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,60 @@
+"""One run: the configurations of all its steps, in one document."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from components.drift.config import Config as DriftConfig
+from components.evaluate.config import Config as EvaluateConfig
+from components.export.config import Config as ExportConfig
+from components.features.config import Config as FeaturesConfig
+from components.gate.config import Config as GateConfig
+from components.init_model.config import Config as InitModelConfig
+from components.register.config import Config as RegisterConfig
+from components.serve_check.config import Config as ServeCheckConfig
+from components.validate.config import Config as ValidateConfig
+from model.config import Config
+from model.training.config import AnyStage
+from pipelines.cluster import ClusterConfig
+
+
+class RunConfig(Config):
+    """Everything a run depends on, except the content of the corpus and the code.
+
+    Attributes:
+        name: name of the run in MLflow and in the list of runs.
+        corpus: directory of shards; a relative path is looked for in the working directory, then in the checkout.
+        data: what is accepted: licences, languages, checks.
+        model: family and initial weights.
+        features: cache of the frozen towers' output.
+        stages: training stages in order; each starts from the one before it.
+        evaluation: tasks and statistics.
+        export: ONNX and its parity check.
+        registry: name and tags of the registered model.
+        serving: the check that boots the server.
+        gate: what a candidate must satisfy to become champion.
+        drift: detector and its two windows.
+        cluster: images and resources; unused on a laptop.
+    """
+
+    name: str = Field(min_length=1, pattern=r"^[a-z0-9][a-z0-9-]*$")
+    corpus: str = "data/starter"
+    data: ValidateConfig
+    model: InitModelConfig
+    features: FeaturesConfig
+    stages: tuple[AnyStage, ...] = Field(min_length=1)
+    evaluation: EvaluateConfig
+    export: ExportConfig
+    registry: RegisterConfig
+    serving: ServeCheckConfig
+    gate: GateConfig
+    drift: DriftConfig
+    cluster: ClusterConfig = ClusterConfig()
+
+    @model_validator(mode="after")
+    def _soup_follows_training(self) -> Self:
+        kinds = [stage.kind for stage in self.stages]
+        lonely = [i for i, kind in enumerate(kinds) if kind == "soup" and (i == 0 or kinds[i - 1] == "soup")]
+        if lonely:
+            raise ValueError(f"stages.{lonely[0]} is a soup and needs a training stage right before it, got {kinds}")
+        return self
