@@ -6,13 +6,14 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from components.environment import Environment
+from components.tracking import Run, step_run
 from model.errors import OmnivecError
 
 TERMINAL = "OMNIVEC_TERMINAL"
@@ -41,6 +42,18 @@ class StepRecord:
     peak_mb: float = 0.0
     error: str | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    tracked: Run | None = field(default=None, repr=False, compare=False)
+
+    def log(self, scalars: Mapping[str, float]) -> None:
+        """Keep the scalars that the work returned as facts, and as MLflow metrics of the step's run."""
+        self.add(**scalars)
+        if self.tracked:
+            self.tracked.metrics(scalars)
+
+    def sink(self, scalars: Mapping[str, float], at: int) -> None:
+        """Receive scalars along the work, such as the loss at a training step."""
+        if self.tracked:
+            self.tracked.metrics(scalars, step=at)
 
     def add(self, **facts: Any) -> None:
         """Add facts; values must be JSON (paths become strings)."""
@@ -48,13 +61,21 @@ class StepRecord:
 
 
 @contextmanager
-def step(name: str, output: str | Path | None = None, environment: Environment | None = None) -> Iterator[StepRecord]:
+def step(
+    name: str,
+    output: str | Path | None = None,
+    *,
+    config: str | None = None,
+    environment: Environment | None = None,
+) -> Iterator[StepRecord]:
     """Time a step and write its record to ``home/runs/<run_id>/steps/<name>.json``.
 
     Args:
         name: step name.
         output: any output path of the step; a copy of the record goes beside it, so that a later run that takes
             the output from the cache also finds the facts.
+        config: JSON document of the step. When given, a nested MLflow run is open during the work, with the
+            configuration as its parameters; leave it out when the work opens its own.
         environment: defaults to the process environment.
 
     Errors made for people (``OmnivecError``) end the process with their message and code 2; others keep their
@@ -69,7 +90,8 @@ def step(name: str, output: str | Path | None = None, environment: Environment |
     _say(f"> {name}")
     started = time.monotonic()
     try:
-        yield record
+        with step_run(name, environment, config) if config else nullcontext() as record.tracked:
+            yield record
         record.status = "ok"
     except BaseException as error:
         record.status, record.error = "failed", f"{type(error).__name__}: {error}"
@@ -103,7 +125,8 @@ def dump(record: StepRecord, path: Path) -> None:
     """Write a record in one move, so that a reader never sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(asdict(record), indent=2, ensure_ascii=False, default=str), encoding="utf-8")
+    values = {name.name: getattr(record, name.name) for name in fields(record) if name.name != "tracked"}
+    partial.write_text(json.dumps(values, indent=2, ensure_ascii=False, default=str), encoding="utf-8")
     partial.replace(path)
 
 

@@ -38,9 +38,9 @@ pip=("$venv/bin/python" -m pip)
 
 echo "Installing $(grep -c == requirements.lock) locked packages into $venv ..."
 # The lock is complete, so nothing has to be resolved.
-"${pip[@]}" install --quiet --no-deps -r requirements.lock
+"${pip[@]}" install -qq --no-deps -r requirements.lock
 if ! "$venv/bin/python" -c 'import torch' 2>/dev/null; then
     # This machine's torch build wants more (CUDA libraries, for instance): let pip find what.
-    "${pip[@]}" install --quiet -r requirements.lock
+    "${pip[@]}" install -qq -r requirements.lock
 fi
-"${pip[@]}" install --quiet --no-deps -e .
+"${pip[@]}" install -qq --no-deps -e .

@@ -7,6 +7,7 @@ from pydantic import Field
 from model.config import Config
 
 HOME_MOUNT = "/var/lib/omnivec"
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - a mount point, not a file of ours
 
 
 class Resources(Config):
@@ -37,7 +38,7 @@ class ClusterConfig(Config):
     home_claim: str | None = None
     tracking_uri: str | None = None
     default: Resources = Resources()
-    steps: dict[str, Resources] = {}
+    steps: dict[str, Resources] = Field(default_factory=dict)
     retries: int = Field(0, ge=0)
 
     def resources(self, step: str, component: str) -> Resources:
@@ -56,7 +57,7 @@ def place(task: Any, cluster: ClusterConfig, step: str, component: str) -> None:
         task.set_accelerator_type(wanted.gpu_type).set_accelerator_limit(wanted.gpus)
     if wanted.shared_memory:
         kubernetes.empty_dir_mount(
-            task, volume_name="shm", mount_path="/dev/shm", medium="Memory", size_limit=wanted.shared_memory
+            task, volume_name="shm", mount_path=SHARED_MEMORY, medium="Memory", size_limit=wanted.shared_memory
         )
     if cluster.retries:
         task.set_retry(cluster.retries, backoff_duration="60s", backoff_factor=2)

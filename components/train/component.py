@@ -1,0 +1,29 @@
+"""kfp shell of a training stage."""
+
+from kfp import dsl
+
+
+@dsl.component(base_image="omnivec", install_kfp_package=False)
+def train(
+    name: str,
+    config: str,
+    dataset: dsl.Input[dsl.Dataset],
+    model: dsl.Input[dsl.Model],
+    features: dsl.Input[dsl.Dataset],
+    trained: dsl.Output[dsl.Model],
+) -> None:
+    """Train one stage, from its checkpoint where there is one."""
+    from pathlib import Path
+
+    from components.checkpoints import checkpoint_directory
+    from components.environment import Environment
+    from components.step import step
+    from components.train.config import TrainConfig
+    from components.train.run import run
+
+    with step(name, trained.path, config=config) as record:
+        paths = {"dataset": Path(dataset.path), "model": Path(model.path), "features": Path(features.path)}
+        checkpoints = checkpoint_directory(Environment.from_env().home, "train", config, *paths.values())
+        output = Path(trained.path)
+        stage = TrainConfig.parse(config)
+        record.log(run(stage, checkpoints=checkpoints, output=output, sinks=[record.sink], **paths))

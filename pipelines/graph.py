@@ -1,0 +1,142 @@
+"""The training pipeline: the only module that knows the order of the steps.
+
+One definition serves the laptop (kfp.local) and the cluster (compiled YAML). Each step gets one JSON document, its own
+part of the run configuration, and validates it again where it runs. No condition on a step's output decides the path:
+kfp 2.17 evaluates those as Python locally (GHSA-rhjm-6347-5x33), and the gate acts on the registry itself.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from kfp import dsl
+
+from components.drift.component import drift
+from components.evaluate.component import evaluate
+from components.export.component import export
+from components.features.component import features
+from components.gate.component import gate
+from components.init_model.component import init_model
+from components.register.component import register
+from components.serve_check.component import serve_check
+from components.soup.component import soup
+from components.soup.config import SoupStepConfig
+from components.train.component import train
+from components.train.config import TrainConfig
+from components.validate.component import validate
+from model.training.config import SoupConfig
+from pipelines.cluster import ClusterConfig, place
+from pipelines.config import RunConfig
+
+PIPELINE = "omnivec-training"
+
+# Steps that act on the world outside their outputs (registry, a live server) run every time.
+UNCACHED = frozenset({"register", "serve_check", "gate", "drift"})
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """One step of the pipeline.
+
+    Attributes:
+        name: name for people, such as ``train-align``.
+        component: folder under ``components``.
+        task: name of the task in the compiled pipeline.
+    """
+
+    name: str
+    component: str
+    task: str
+
+    @property
+    def cached(self) -> bool:
+        """Whether an earlier result with the same inputs may be taken."""
+        return self.component not in UNCACHED
+
+
+@dataclass
+class Graph:
+    """A pipeline under construction, and what is planned in it.
+
+    Attributes:
+        image: gives the container image of a component.
+        cluster: resources and storage of the steps; None for a local run.
+        steps: the plan, in order.
+        pipeline: the kfp pipeline, once built.
+    """
+
+    image: Callable[[str], str]
+    cluster: ClusterConfig | None = None
+    steps: list[PlannedStep] = field(default_factory=list)
+    pipeline: Any = None
+
+    def add(self, component: Any, name: str | None = None, **inputs: Any) -> Any:
+        """Add a task; ``name`` distinguishes several tasks of one component."""
+        kind = component.name.replace("-", "_")
+        if name is not None:
+            inputs["name"] = name
+        task = component(**inputs)
+        planned = PlannedStep(name or kind, kind, task.name)
+        task.set_display_name(planned.name)
+        task.set_container_image(self.image(kind))
+        task.set_caching_options(planned.cached)
+        if self.cluster is not None:
+            place(task, self.cluster, planned.name, kind)
+        self.steps.append(planned)
+        return task
+
+
+def build(config: RunConfig, image: Callable[[str], str], cluster: ClusterConfig | None = None) -> Graph:
+    """Wire the steps of a run.
+
+    The pipeline has two parameters: ``corpus``, where the shards are, and ``corpus_digest``, the identity of their
+    content, which makes a step's cache key follow the content and not the path.
+    """
+    graph = Graph(image, cluster)
+
+    @dsl.pipeline(name=PIPELINE, description=f"Train, evaluate, register and check {config.registry.name}")
+    def training(corpus: str = config.corpus, corpus_digest: str = "") -> None:
+        checked = graph.add(validate, config=dump(config.data), corpus=corpus, corpus_digest=corpus_digest)
+        dataset = checked.outputs["dataset"]
+        start = graph.add(init_model, config=dump(config.model)).outputs["model"]
+        made = graph.add(features, config=dump(config.features), dataset=dataset, model=start)
+        shared = {"dataset": dataset, "features": made.outputs["store"]}
+        trained = add_stages(graph, config, start, shared)
+        scored = graph.add(evaluate, config=dump(config.evaluation), model=trained, baseline=start, **shared)
+        exported = graph.add(export, config=dump(config.export), model=trained, dataset=dataset).outputs["exported"]
+        results = scored.outputs["results"]
+        version = graph.add(
+            register, config=dump(config.registry), model=exported, results=results, dataset=dataset
+        ).outputs["version"]
+        served = graph.add(serve_check, config=dump(config.serving), version=version, dataset=dataset)
+        decided = graph.add(
+            gate, config=dump(config.gate), version=version, results=results, served=served.outputs["result"]
+        )
+        watched = graph.add(drift, config=dump(config.drift), version=version, captures=served.outputs["captures"])
+        watched.after(decided)
+
+    graph.pipeline = training
+    return graph
+
+
+def add_stages(graph: Graph, config: RunConfig, start: Any, shared: dict[str, Any]) -> Any:
+    """Chain the training stages; a soup gets the models before and after the stage it follows."""
+    before = after = start
+    kinds = [stage.kind for stage in config.stages]
+    for position, stage in enumerate(config.stages):
+        label = stage.kind if isinstance(stage, SoupConfig) else f"train-{stage.kind}"
+        earlier = kinds[:position].count(stage.kind)
+        name = f"{label}-{earlier + 1}" if earlier else label
+        if isinstance(stage, SoupConfig):
+            document = dump(SoupStepConfig(stage=stage))
+            task = graph.add(soup, name, config=document, base=before, model=after, **shared)
+            after = task.outputs["souped"]
+        else:
+            task = graph.add(train, name, config=dump(TrainConfig(stage=stage)), model=after, **shared)
+            before, after = after, task.outputs["trained"]
+    return after
+
+
+def dump(config: Any) -> str:
+    """A step's document: canonical JSON, so that equal configurations give equal cache keys."""
+    return str(config.model_dump_json())
