@@ -1,0 +1,79 @@
+"""Everything an operator can set on the service: one frozen document, read once at the entry of the process."""
+
+import os
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from model.artifact import Backend
+from model.config import Config
+from model.content import Modality
+from model.errors import ConfigError
+
+CONFIG_VARIABLE = "OMNIVEC_SERVING_CONFIG"
+DEFAULT_PORT = 3000
+
+
+class RequestLimits(Config):
+    """What one request, and the whole service, may hold. Limits of one content belong to the encoder's artifact."""
+
+    body_bytes: int = Field(default=64_000_000, gt=0)
+    items_per_request: int = Field(default=64, gt=0)
+    batch_tokens: int = Field(default=8192, gt=0, description="padded tokens that one compute call may hold")
+    batch_items: int = Field(default=64, gt=0)
+    queue_items: int = Field(default=512, gt=0, description="items inside the service, in any phase; more answer 429")
+    timeout_seconds: float = Field(default=60.0, gt=0)
+
+    @model_validator(mode="after")
+    def _queue_holds_a_request(self) -> Self:
+        if self.queue_items < self.items_per_request:
+            raise ValueError(
+                f"queue_items={self.queue_items} must be at least items_per_request={self.items_per_request}, "
+                "or a full request could never be admitted"
+            )
+        return self
+
+
+class CaptureConfig(Config):
+    """Sampled capture of embeddings and cheap features for drift monitoring; raw input is never kept."""
+
+    directory: Path
+    sample_rate: float = Field(default=1.0, ge=0, le=1)
+    flush_items: int = Field(default=256, gt=0)
+    flush_seconds: float = Field(default=5.0, gt=0)
+    buffer_items: int = Field(default=8192, gt=0, description="oldest rows are dropped, and counted, beyond this")
+
+
+class ServingConfig(Config):
+    """The service: which artifact it serves, where it listens, and what it allows."""
+
+    artifact: Path
+    model_name: str = "omnivec"
+    version: str = "local"
+    backend: Backend = "onnx"
+    modalities: frozenset[Modality] | None = Field(default=None, description="towers to load; null loads all")
+    host: str = "127.0.0.1"
+    port: int = Field(default=DEFAULT_PORT, ge=1, le=65535)
+    dimensions: int | None = Field(default=None, gt=0, description="length of vectors when a request names none")
+    prepare_workers: int = Field(default=2, gt=0, description="threads that decode and tokenise")
+    limits: RequestLimits = RequestLimits()
+    capture: CaptureConfig | None = None
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Read the JSON file that ``OMNIVEC_SERVING_CONFIG`` names. Called by the service entry and nothing else.
+
+        Raises:
+            ConfigError: the variable is unset, the file is missing, or its content is wrong.
+        """
+        name = os.environ.get(CONFIG_VARIABLE, "")
+        if not name:
+            raise ConfigError(
+                f"{CONFIG_VARIABLE} is not set: let it name a JSON file such as "
+                '{"artifact": "path/of/the/artifact"}, or start the service with `omnivec serve`'
+            )
+        path = Path(name)
+        if not path.is_file():
+            raise ConfigError(f"{CONFIG_VARIABLE}={name} is not a file; write the serving configuration there")
+        return cls.parse(path)

@@ -1,0 +1,119 @@
+"""From wire objects to contents: base64 is decoded and the format checked by its bytes; nothing is fetched."""
+
+import base64
+import binascii
+from collections.abc import Callable
+from typing import Any
+
+from model.content import Content, Modality, Part
+from model.errors import ContentError
+from serving.media import ACCEPTED, sniff
+from serving.schemas import (
+    AUDIO_FORMATS,
+    AudioPart,
+    ContentObject,
+    FilePart,
+    ImagePart,
+    TextPart,
+    VideoPart,
+)
+
+AnyWirePart = TextPart | ImagePart | AudioPart | VideoPart | FilePart
+
+
+def to_content(item: str | ContentObject, *, task: str | None, max_media_bytes: int, max_parts: int) -> Content:
+    """Make one content from one item of a request.
+
+    Args:
+        item: a string (one text part) or a content object.
+        task: the request's task, a prefix that the encoder knows.
+        max_media_bytes: limit of one part's decoded bytes, checked before decoding.
+        max_parts: limit of parts in one content.
+
+    Raises:
+        ContentError: a part is malformed, remote, too large, or of an unsupported format.
+    """
+    if isinstance(item, str):
+        return Content.of(item, task=task)
+    if len(item.content) > max_parts:
+        raise ContentError(
+            f"{len(item.content)} parts are more than the {max_parts} that one content may have",
+            code="too_many_parts",
+            limit="max_parts",
+        )
+    return Content(tuple(_part(part, max_media_bytes) for part in item.content), task=task)
+
+
+def _text(part: TextPart, _: int) -> Part:
+    return Part(Modality.TEXT, text=part.text)
+
+
+def _image(part: ImagePart, limit: int) -> Part:
+    return _media(Modality.IMAGE, _payload(part.image_url.url, limit), limit)
+
+
+def _video(part: VideoPart, limit: int) -> Part:
+    return _media(Modality.VIDEO, _payload(part.video_url.url, limit), limit)
+
+
+def _file(part: FilePart, limit: int) -> Part:
+    return _media(Modality.DOCUMENT, _payload(part.file.file_data, limit), limit)
+
+
+def _audio(part: AudioPart, limit: int) -> Part:
+    if part.input_audio.format not in AUDIO_FORMATS:
+        raise ContentError(
+            f"audio format {part.input_audio.format[:20]!r} is not one of {', '.join(AUDIO_FORMATS)}",
+            code="unsupported_media_type",
+        )
+    data = part.input_audio.data
+    return _media(Modality.AUDIO, _payload(data, limit) if data[:5].lower() == "data:" else data, limit)
+
+
+_MAKERS: dict[type[AnyWirePart], Callable[[Any, int], Part]] = {
+    TextPart: _text,
+    ImagePart: _image,
+    AudioPart: _audio,
+    VideoPart: _video,
+    FilePart: _file,
+}
+
+
+def _part(part: AnyWirePart, limit: int) -> Part:
+    return _MAKERS[type(part)](part, limit)
+
+
+def _payload(uri: str, limit: int) -> str:
+    """The base64 text of a ``data:`` URI."""
+    scheme = uri[:16].split(":", 1)[0].lower()
+    if scheme != "data":
+        raise ContentError(
+            f"only data: URIs are accepted, this one starts with {scheme[:8]!r}; the service fetches no URL: "
+            "send the bytes as data:<type>;base64,<...>",
+            code="remote_url_refused",
+        )
+    header, comma, payload = uri.partition(",")
+    if not comma or not header.lower().endswith(";base64"):
+        raise ContentError("a data: URI must read data:<type>;base64,<...>", code="malformed_part")
+    return payload
+
+
+def _media(modality: Modality, payload: str, limit: int) -> Part:
+    if len(payload) * 3 // 4 - 2 > limit:
+        raise ContentError(
+            f"the {modality} part has about {len(payload) * 3 // 4} bytes, more than {limit}",
+            code="media_too_large",
+            limit="max_media_bytes",
+        )
+    try:
+        data = base64.b64decode(payload, validate=True)
+    except (binascii.Error, ValueError):
+        raise ContentError(f"the {modality} part is not valid base64", code="malformed_part") from None
+    found = sniff(data)
+    if found not in ACCEPTED[modality]:
+        raise ContentError(
+            f"the bytes of the {modality} part are {found or 'of an unknown format'}; "
+            f"accepted are {', '.join(ACCEPTED[modality])}",
+            code="unsupported_media_type",
+        )
+    return Part(modality, data=data)

@@ -1,0 +1,156 @@
+"""Start the service as a process of its own, wait until it is ready, and stop it with all its children."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from serving.config import CONFIG_VARIABLE, ServingConfig
+from serving.errors import LaunchError
+
+SERVICE = "serving.service:OmnivecService"
+ROOT = Path(__file__).resolve().parents[1]
+LOG_LINES_SHOWN = 20
+POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running service."""
+
+    process: "subprocess.Popen[bytes]"
+    url: str
+    log: Path
+    ready_seconds: float = 0.0
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port that nobody listens on right now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def check_port(host: str, port: int) -> None:
+    """Refuse an occupied port before anything is started.
+
+    Raises:
+        LaunchError: naming the port and the way out.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise LaunchError(
+                f"port {port} on {host} cannot be used ({error.strerror}): stop the program that listens there, or "
+                f"choose another port, such as PORT={free_port(host)} make serve"
+            ) from error
+
+
+def start(config: ServingConfig, directory: Path) -> Server:
+    """Start the service; ``directory`` receives its configuration and its log.
+
+    Raises:
+        LaunchError: the port is occupied.
+    """
+    check_port(config.host, config.port)
+    directory.mkdir(parents=True, exist_ok=True)
+    config_path, log_path = (directory / "serving.json").resolve(), (directory / "serving.log").resolve()
+    config_path.write_text(config.model_dump_json(indent=2), encoding="utf-8")
+    command = [sys.executable, "-m", "bentoml", "serve", SERVICE, "--working-dir", str(ROOT)]
+    command += ["--host", config.host, "--port", str(config.port)]
+    environment = {
+        **os.environ,
+        CONFIG_VARIABLE: str(config_path),
+        "BENTOML_DO_NOT_TRACK": "True",
+        "BENTOML_HOME": str((directory / "bentoml").resolve()),
+    }
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+    return Server(process, f"http://{config.host}:{config.port}", log_path)
+
+
+def wait_ready(server: Server, timeout_seconds: float = 120.0) -> None:
+    """Wait until ``/readyz`` answers 200.
+
+    Raises:
+        LaunchError: the process ended, its model could not be loaded, or time is over; with the last log lines.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    with httpx.Client(base_url=server.url, timeout=2.0, trust_env=False) as client:
+        while time.monotonic() < deadline:
+            if server.process.poll() is not None:
+                raise LaunchError(f"the service ended with code {server.process.returncode}\n{tail(server.log)}")
+            ready, alive = _status(client, "/readyz"), _status(client, "/livez")
+            if ready == 200:
+                return
+            if alive == 503:
+                raise LaunchError(f"the service could not load its model\n{tail(server.log)}")
+            time.sleep(POLL_SECONDS)
+    raise LaunchError(f"the service was not ready after {timeout_seconds:.0f} s\n{tail(server.log)}")
+
+
+def stop(server: Server, timeout_seconds: float = 20.0) -> None:
+    """Stop the whole process group: politely first, so that captures are written; by force after the timeout."""
+    _signal_group(server.process.pid, signal.SIGTERM)
+    deadline = time.monotonic() + timeout_seconds
+    while time.monotonic() < deadline and (server.process.poll() is None or _group_lives(server.process.pid)):
+        time.sleep(POLL_SECONDS)
+    _signal_group(server.process.pid, signal.SIGKILL)
+    server.process.wait(timeout=10)
+
+
+@contextmanager
+def running(config: ServingConfig, directory: Path, *, timeout_seconds: float = 120.0) -> Iterator[Server]:
+    """A ready service for the length of a ``with`` block."""
+    started = time.monotonic()
+    server = start(config, directory)
+    try:
+        wait_ready(server, timeout_seconds)
+        yield Server(server.process, server.url, server.log, ready_seconds=time.monotonic() - started)
+    finally:
+        stop(server)
+
+
+def tail(log: Path, lines: int = LOG_LINES_SHOWN) -> str:
+    """The last lines of a log, introduced by its name."""
+    shown = log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
+    return "\n".join([f"last lines of {log}:", *(f"  {line}" for line in shown)])
+
+
+def _status(client: httpx.Client, path: str) -> int | None:
+    try:
+        return client.get(path).status_code
+    except httpx.TransportError:
+        return None
+
+
+def _signal_group(pid: int, number: int) -> None:
+    try:
+        os.killpg(pid, number)
+    except ProcessLookupError:
+        return
+
+
+def _group_lives(pid: int) -> bool:
+    try:
+        os.killpg(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

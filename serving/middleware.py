@@ -1,0 +1,116 @@
+"""The outermost layer of the app: request ids, body limit, one log line and one metric per request, opaque 500s."""
+
+import re
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.errors import RequestError, body_too_large
+from serving.responses import error_response
+from serving.telemetry import log, metrics
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def request_id_of(scope: Scope) -> str:
+    """The caller's ``X-Request-ID`` if it is harmless, else a new one."""
+    for name, value in scope.get("headers", ()):
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value.decode("latin-1")):
+            return str(value.decode("latin-1"))
+    return uuid.uuid4().hex
+
+
+@dataclass
+class _Exchange:
+    """What is known about one request while it runs; ``notes`` are counts that a route adds to the log line."""
+
+    request_id: str
+    started: float = field(default_factory=time.monotonic)
+    status: int = 0
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+class RequestMiddleware:
+    """Pure ASGI, so that bodies stream and disconnects are seen."""
+
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
+        self._app = app
+        self._limit = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = _Exchange(request_id_of(scope))
+        scope.setdefault("state", {})["request_id"] = exchange.request_id
+        scope["state"]["notes"] = exchange.notes
+
+        async def tracked_send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                exchange.status = message["status"]
+                message.setdefault("headers", []).append((b"x-request-id", exchange.request_id.encode()))
+            await send(message)
+
+        try:
+            await self._serve(scope, receive, tracked_send, exchange)
+        finally:
+            self._report(scope, exchange)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, exchange: _Exchange) -> None:
+        if _declared_length(scope) > self._limit:
+            await error_response(body_too_large(self._limit), exchange.request_id)(scope, receive, send)
+            return
+        try:
+            await self._app(scope, self._limited(receive), send)
+        except Exception as error:  # the last line of defence: the caller gets an opaque answer, the log the stack
+            log.error("unhandled", exc_info=error, extra={"request_id": exchange.request_id})
+            if exchange.status == 0:
+                opaque = RequestError(
+                    "internal error; quote the request id to the operator", status=500, code="internal_error"
+                )
+                response: Response = error_response(opaque, exchange.request_id)
+                await response(scope, receive, send)
+
+    def _limited(self, receive: Receive) -> Receive:
+        seen = 0
+
+        async def limited() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._limit:
+                raise HTTPException(413)
+            return message
+
+        return limited
+
+    @staticmethod
+    def _report(scope: Scope, exchange: _Exchange) -> None:
+        route = getattr(scope.get("route"), "path", "unmatched")
+        seconds = time.monotonic() - exchange.started
+        metrics().requests.labels(route, str(exchange.status)).inc()
+        metrics().request_seconds.labels(route).observe(seconds)
+        log.info(
+            "request",
+            extra={
+                "request_id": exchange.request_id,
+                "method": scope["method"],
+                "route": route,
+                "status": exchange.status,
+                "ms": round(seconds * 1000, 2),
+                **exchange.notes,
+            },
+        )
+
+
+def _declared_length(scope: Scope) -> int:
+    for name, value in scope.get("headers", ()):
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+    return 0

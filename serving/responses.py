@@ -1,0 +1,102 @@
+"""JSON answers and the handlers that turn exceptions into OpenAI-shaped errors."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from serving.errors import RequestError, body_too_large, from_exception
+
+NOT_JSON = RequestError(
+    "send the body as JSON with the header Content-Type: application/json", status=415, code="unsupported_content_type"
+)
+
+
+def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """JSON with numpy support: float32 is written in its shortest exact form."""
+    body = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    return Response(body, status_code=status, media_type="application/json", headers=dict(headers or {}))
+
+
+def error_response(error: RequestError, request_id: str) -> Response:
+    """The answer for an error."""
+    return json_response(error.body(request_id), error.status, error.headers)
+
+
+def install_handlers(app: FastAPI, *, max_body_bytes: int) -> None:
+    """Make every error of the app OpenAI-shaped."""
+
+    async def on_error(request: Request, error: Exception) -> Response:
+        return error_response(from_exception(error), request.state.request_id)
+
+    async def on_validation(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        if request.method == "POST" and "json" not in request.headers.get("content-type", ""):
+            return error_response(NOT_JSON, request.state.request_id)
+        return error_response(_from_validation(error), request.state.request_id)
+
+    async def on_http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return error_response(_from_http(error, max_body_bytes), request.state.request_id)
+
+    app.add_exception_handler(RequestError, on_error)
+    app.add_exception_handler(RequestValidationError, on_validation)
+    app.add_exception_handler(HTTPException, on_http)
+
+
+def _from_validation(error: RequestValidationError) -> RequestError:
+    """One 400 for all problems of a body; the offending input itself is never echoed."""
+    problems = error.errors()
+    paths = [_path(problem["loc"]) for problem in problems]
+    lines = [f"{path or 'body'}: {_message(problem)}" for path, problem in zip(paths, problems, strict=True)]
+    return RequestError(
+        "; ".join(lines[:5]) + (f"; and {len(lines) - 5} more" if len(lines) > 5 else ""),
+        status=400,
+        code="invalid_request",
+        param=paths[0] or None,
+        item=_item(problems[0]["loc"]),
+    )
+
+
+def _item(loc: tuple[int | str, ...]) -> int | None:
+    """Index of the item that a problem is in: of a list the entry, of a single item 0."""
+    if loc[1:2] != ("input",) or len(loc) < 3:
+        return None
+    return loc[3] if loc[2] == "list" and len(loc) > 3 and isinstance(loc[3], int) else 0
+
+
+TAGS = frozenset({"text", "content", "list", "image_url", "input_audio", "video_url", "file"})
+"""Names of union branches, which pydantic puts into paths beside real keys."""
+
+
+def _path(loc: tuple[int | str, ...]) -> str:
+    """Dotted path of a problem as the caller would write it: without ``body`` and without union branches."""
+    steps = [step for step in loc if step != "body"]
+    kept: list[str] = []
+    for index, step in enumerate(steps):
+        follows_union = index > 0 and (steps[index - 1] == "input" or isinstance(steps[index - 1], int))
+        if not (follows_union and step in TAGS):
+            kept.append(str(step))
+    return ".".join(kept)
+
+
+def _message(problem: Mapping[str, Any]) -> str:
+    if problem["type"] == "json_invalid":
+        return "the body is not valid JSON"
+    if problem["type"] == "union_tag_invalid" and isinstance(problem.get("ctx"), dict):
+        return f"type must be one of {problem['ctx'].get('expected_tags')}"
+    if problem["loc"][-1:] == ("content",) and problem["type"] in ("model_type", "model_attributes_type"):
+        return 'must be a string or {"content": [part, ...]}; token ids are not accepted'
+    return str(problem["msg"])
+
+
+def _from_http(error: HTTPException, max_body_bytes: int) -> RequestError:
+    if error.status_code == 413:
+        return body_too_large(max_body_bytes)
+    code = HTTPStatus(error.status_code).name.lower()
+    return RequestError(str(error.detail), status=error.status_code, code=code, headers=dict(error.headers or {}))

@@ -1,0 +1,58 @@
+"""``GET /v1/models``: which model answers, in which vector space, and what it allows."""
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from serving.errors import RequestError
+from serving.host import Runtime
+from serving.responses import json_response
+from serving.schemas import ModelList, ModelObject
+
+router = APIRouter(tags=["models"])
+
+
+def describe(runtime: Runtime) -> ModelObject:
+    """The served model as clients see it."""
+    config, engine = runtime.config, runtime.engine
+    return ModelObject(
+        id=config.model_name,
+        created=runtime.created,
+        version=config.version,
+        vector_space=engine.vector_space,
+        dimensions=list(engine.dimensions),
+        default_dimensions=runtime.dimension,
+        modalities=sorted(modality.value for modality in engine.modalities),
+        backend=config.backend,
+        limits={**engine.limits.model_dump(), **config.limits.model_dump()},
+    )
+
+
+def check_model(runtime: Runtime, name: str) -> None:
+    """Accept the served model's name, alone or as ``name@version``.
+
+    Raises:
+        RequestError: 404 naming what is served.
+    """
+    served = (runtime.config.model_name, f"{runtime.config.model_name}@{runtime.config.version}")
+    if name not in served:
+        raise RequestError(
+            f"model {name[:64]!r} is not served here; use {served[0]!r}",
+            status=404,
+            code="model_not_found",
+            param="model",
+        )
+
+
+@router.get("/v1/models", response_model=ModelList)
+async def list_models(request: Request) -> Response:
+    """List the one model that is served."""
+    runtime: Runtime = request.app.state.host.runtime()
+    return json_response(ModelList(data=[describe(runtime)]).model_dump(), headers=runtime.headers)
+
+
+@router.get("/v1/models/{name}", response_model=ModelObject)
+async def get_model(name: str, request: Request) -> Response:
+    """Describe the served model."""
+    runtime: Runtime = request.app.state.host.runtime()
+    check_model(runtime, name)
+    return json_response(describe(runtime).model_dump(), headers=runtime.headers)

@@ -1,0 +1,190 @@
+"""The wire format of ``POST /v1/embeddings``: OpenAI's embeddings request with OpenAI chat content parts as input."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag
+
+AUDIO_FORMATS = ("wav", "flac", "ogg", "opus", "mp3")
+PNG_EXAMPLE = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+)
+
+
+class Wire(BaseModel):
+    """Base of request objects: unknown keys are errors, so that a typing mistake is never ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataUri(Wire):
+    """Media as a ``data:`` URI. Remote URLs are refused: the service never fetches anything."""
+
+    url: str
+    detail: str | None = Field(default=None, description="accepted for compatibility, without effect")
+
+
+class AudioData(Wire):
+    """Base64 of an encoded recording, and its format."""
+
+    data: str
+    format: str = Field(description=f"one of {', '.join(AUDIO_FORMATS)}")
+
+
+class FileData(Wire):
+    """A document as a ``data:application/pdf;base64,...`` URI."""
+
+    file_data: str
+    filename: str | None = None
+
+
+class TextPart(Wire):
+    """A text part."""
+
+    type: Literal["text"]
+    text: str = Field(min_length=1)
+
+
+class ImagePart(Wire):
+    """An image part: PNG, JPEG, WebP or GIF."""
+
+    type: Literal["image_url"]
+    image_url: DataUri
+
+
+class AudioPart(Wire):
+    """An audio part: WAV, FLAC, Ogg (Opus, Vorbis) or MP3."""
+
+    type: Literal["input_audio"]
+    input_audio: AudioData
+
+
+class VideoPart(Wire):
+    """A video part: MP4, WebM or animated GIF."""
+
+    type: Literal["video_url"]
+    video_url: DataUri
+
+
+class FilePart(Wire):
+    """A document part: PDF."""
+
+    type: Literal["file"]
+    file: FileData
+
+
+AnyPart = Annotated[TextPart | ImagePart | AudioPart | VideoPart | FilePart, Field(discriminator="type")]
+
+
+class ContentObject(Wire):
+    """Ordered parts that yield one vector."""
+
+    content: list[AnyPart] = Field(min_length=1)
+
+
+def _shape(value: Any) -> str:
+    """Which form of ``input`` was sent; it keeps validation errors to that form alone."""
+    if isinstance(value, str):
+        return "text"
+    return "list" if isinstance(value, list) else "content"
+
+
+Text = Annotated[str, Field(min_length=1)]
+Item = Annotated[Annotated[Text, Tag("text")] | Annotated[ContentObject, Tag("content")], Discriminator(_shape)]
+Input = Annotated[
+    Annotated[Text, Tag("text")]
+    | Annotated[ContentObject, Tag("content")]
+    | Annotated[list[Item], Field(min_length=1), Tag("list")],
+    Discriminator(_shape),
+]
+OutputDtype = Literal["float", "int8", "uint8", "binary", "ubinary"]
+
+EXAMPLES: list[JsonValue] = [
+    {"model": "omnivec", "input": "a red fox", "task": "query"},
+    {"model": "omnivec", "input": ["a red fox", "ein roter Fuchs"], "dimensions": 128, "encoding_format": "base64"},
+    {
+        "model": "omnivec",
+        "input": {
+            "content": [
+                {"type": "image_url", "image_url": {"url": PNG_EXAMPLE}},
+                {"type": "text", "text": "the same thing in blue"},
+            ]
+        },
+    },
+]
+
+
+class EmbeddingsRequest(Wire):
+    """Ask for one vector per item: a string or a content object is one item, a list has one vector for each."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra={"examples": EXAMPLES})
+
+    model: str
+    input: Input
+    dimensions: int | None = Field(default=None, gt=0, description="shorter vectors, always renormalised")
+    encoding_format: Literal["float", "base64"] = "float"
+    output_dtype: OutputDtype = Field(default="float", description="see serving/quantize.py for the exact schemes")
+    task: str | None = Field(default=None, description="`query`, `document`, or a task that the model names")
+    user: str | None = Field(default=None, description="accepted for compatibility, never stored")
+
+    @property
+    def items(self) -> list[str | ContentObject]:
+        """The input as a list of items."""
+        return self.input if isinstance(self.input, list) else [self.input]
+
+
+class TokenDetails(BaseModel):
+    """Tokens of the sequence by modality; special tokens and the task prefix count as text."""
+
+    text_tokens: int = 0
+    image_tokens: int = 0
+    audio_tokens: int = 0
+    video_tokens: int = 0
+    document_tokens: int = 0
+
+
+class Usage(BaseModel):
+    """Exact token counts of a request."""
+
+    prompt_tokens: int
+    total_tokens: int
+    prompt_tokens_details: TokenDetails
+
+
+class EmbeddingObject(BaseModel):
+    """One vector: numbers, or base64 of its little-endian bytes."""
+
+    object: Literal["embedding"] = "embedding"
+    index: int
+    embedding: list[float] | list[int] | str
+
+
+class EmbeddingsResponse(BaseModel):
+    """OpenAI's response."""
+
+    object: Literal["list"] = "list"
+    data: list[EmbeddingObject]
+    model: str
+    usage: Usage
+
+
+class ModelObject(BaseModel):
+    """The served model. Vectors are comparable only between equal ``vector_space`` ids."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "omnivec"
+    version: str
+    vector_space: str
+    dimensions: list[int]
+    default_dimensions: int
+    modalities: list[str]
+    backend: str
+    limits: dict[str, int | float]
+
+
+class ModelList(BaseModel):
+    """OpenAI's list of models."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelObject]

@@ -1,0 +1,71 @@
+"""Metrics and logs. Neither ever holds raw input: only counts, kinds, seconds, codes and request ids."""
+
+import json
+import logging
+import sys
+import traceback
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+LOGGER_NAME = "omnivec.serving"
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_RECORD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+log = logging.getLogger(LOGGER_NAME)
+
+
+class Metrics:
+    """Prometheus instruments of the service. Made once a process, by :func:`metrics`."""
+
+    def __init__(self) -> None:
+        # Imported late: BentoML decides about multi-process collection before the client library is first imported.
+        from prometheus_client import Counter, Gauge, Histogram
+
+        self.requests = Counter("omnivec_requests_total", "Requests by route and status", ["route", "status"])
+        self.request_seconds = Histogram("omnivec_request_seconds", "Whole request", ["route"], buckets=SECONDS)
+        self.phase_seconds = Histogram(
+            "omnivec_phase_seconds",
+            "prepare and queue: per item; compute: per batch; finish: per request",
+            ["phase", "kind"],
+            buckets=SECONDS,
+        )
+        self.items = Counter("omnivec_items_total", "Items by kind and outcome", ["kind", "outcome"])
+        self.tokens = Counter("omnivec_tokens_total", "Tokens embedded by modality", ["modality"])
+        self.batch_items = Histogram("omnivec_batch_items", "Items in a compute batch", buckets=COUNTS)
+        self.pending = Gauge("omnivec_pending_items", "Items inside the service", multiprocess_mode="livesum")
+        self.captured = Counter("omnivec_captured_items_total", "Rows of the drift capture", ["outcome"])
+
+
+@lru_cache(maxsize=1)
+def metrics() -> Metrics:
+    """The instruments of this process."""
+    return Metrics()
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, event, and the fields given as ``extra``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Render a record; an exception is given by type and stack alone, for its message may quote the input."""
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+        }
+        line.update({key: value for key, value in vars(record).items() if key not in _RECORD_FIELDS})
+        if record.exc_info and record.exc_info[0] is not None:
+            line["exception"] = record.exc_info[0].__name__
+            line["stack"] = "".join(traceback.format_tb(record.exc_info[2]))
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
+def configure_logging() -> None:
+    """Send the service's log to stderr as JSON lines, once."""
+    if not log.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(JsonFormatter())
+        log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
