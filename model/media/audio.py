@@ -1,0 +1,106 @@
+"""Audio: encoded bytes to mono samples at 16 kHz.
+
+Shape legend: N samples, C channels.
+"""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from model.content import Modality
+from model.encoder import Limits
+from model.errors import ContentError
+from model.media.containers import check_container
+from model.media.mel import SAMPLE_RATE
+
+RATES = range(1_000, 768_001)
+BLOCK_FRAMES = 65_536
+
+
+def decode_audio(data: bytes, limits: Limits) -> NDArray[np.float32]:
+    """Decode a WAV, FLAC, Ogg (Vorbis, Opus) or MP3, mix it to mono and resample it to 16 kHz.
+
+    Returns:
+        float32 array of shape [N], full scale is -1..1.
+
+    Raises:
+        ContentError: ``audio_unsupported``, ``audio_too_large``, ``audio_too_long`` (before decoding),
+            ``audio_truncated``, ``audio_empty``, ``audio_not_finite`` or ``audio_undecodable``.
+    """
+    container = check_container(data, Modality.AUDIO, limits)
+    with _opened(data, container) as file:
+        wave_N, rate = _read(file, limits), file.samplerate
+        expected = file.frames
+    if len(wave_N) < expected:
+        raise ContentError(
+            f"the audio ({container}) ends after {len(wave_N)} of {expected} frames: send it whole",
+            code="audio_truncated",
+        )
+    if not np.isfinite(wave_N).all():
+        raise ContentError("the audio holds NaN or infinite samples: encode it anew", code="audio_not_finite")
+    resampled_N = wave_N if rate == SAMPLE_RATE else soxr.resample(wave_N, rate, SAMPLE_RATE)
+    # Exactly the length that `audio_seconds` announces, so that tokens counted from the header are the tokens made.
+    exact_N = np.zeros(round(expected / rate * SAMPLE_RATE), dtype=np.float32)
+    used = min(len(exact_N), len(resampled_N))
+    exact_N[:used] = resampled_N[:used]
+    return exact_N
+
+
+def audio_seconds(data: bytes, limits: Limits) -> float:
+    """Duration in seconds from the header alone; ``round(16_000 * seconds)`` is the length after decoding.
+
+    Raises:
+        ContentError: as :func:`decode_audio`, as far as the header tells.
+    """
+    with _opened(data, check_container(data, Modality.AUDIO, limits)) as file:
+        _check_header(file, limits)
+        return float(file.frames / file.samplerate)
+
+
+@contextmanager
+def _opened(data: bytes, container: str) -> Iterator[soundfile.SoundFile]:
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            yield file
+    except soundfile.LibsndfileError as error:
+        raise ContentError(
+            f"the audio ({container}, {len(data)} bytes) cannot be decoded: {error.error_string}; encode it anew",
+            code="audio_undecodable",
+        ) from error
+
+
+def _check_header(file: soundfile.SoundFile, limits: Limits) -> None:
+    if file.samplerate not in RATES:
+        raise ContentError(
+            f"the audio has a sample rate of {file.samplerate} Hz; accepted are {RATES[0]} to {RATES[-1]} Hz",
+            code="audio_undecodable",
+        )
+    if file.frames == 0:
+        raise ContentError("the audio holds no samples: send at least some milliseconds", code="audio_empty")
+    _check_length(file.frames, file.samplerate, limits)
+
+
+def _read(file: soundfile.SoundFile, limits: Limits) -> NDArray[np.float32]:
+    _check_header(file, limits)
+    blocks, total = [], 0
+    # The header may lie, so the bound holds for what is decoded too; mixing by block keeps many channels cheap.
+    for block_NC in file.blocks(BLOCK_FRAMES, dtype="float32", always_2d=True):
+        blocks.append(block_NC.mean(axis=1, dtype=np.float32))
+        total += len(block_NC)
+        _check_length(total, file.samplerate, limits)
+    return np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.float32)
+
+
+def _check_length(frames: int, rate: int, limits: Limits) -> None:
+    if frames > limits.max_audio_seconds * rate:
+        raise ContentError(
+            f"the audio lasts {frames / rate:.1f} s or more; at most {limits.max_audio_seconds:g} s are accepted: cut it "
+            "into pieces",
+            code="audio_too_long",
+            limit="max_audio_seconds",
+        )
