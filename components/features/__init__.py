@@ -1,0 +1,1 @@
+"""Step: features of the frozen towers for every media item."""

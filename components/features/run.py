@@ -1,0 +1,28 @@
+"""The work of the features step: frozen towers over every distinct media item of the dataset, once."""
+
+from pathlib import Path
+from typing import cast
+
+from components.features.config import FeaturesConfig
+
+
+def run(config: FeaturesConfig, *, dataset: Path, model: Path, output: Path) -> dict[str, float]:
+    """Write the feature store of ``dataset`` under the towers of ``model`` to ``output``.
+
+    Returns:
+        Scalars: number of media items stored.
+
+    Raises:
+        DataError: ``dataset`` holds no shards.
+        ArtifactError: ``model`` is not a unified artifact.
+    """
+    from data.corpus import Corpus
+    from model.artifact import load_encoder
+    from model.content import Part
+    from model.features import build_features
+    from model.unified.encoder import UnifiedEncoder
+
+    encoder = cast(UnifiedEncoder, load_encoder(model))
+    parts = [Part(modality, data=data) for _, modality, data in Corpus(dataset).media()]
+    stored = build_features(encoder, parts, output, batch_units=config.batch_units)
+    return {"media": len(parts), "stored": stored}

@@ -1,0 +1,1 @@
+"""Step: initial weights to a model artifact."""

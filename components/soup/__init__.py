@@ -1,0 +1,1 @@
+"""Step: average checkpoints, gated on the validation split."""

@@ -1,0 +1,10 @@
+"""Configuration of the soup step."""
+
+from model.config import Config
+from model.training.config import SoupConfig
+
+
+class SoupStepConfig(Config):
+    """The soup stage of a recipe."""
+
+    stage: SoupConfig = SoupConfig()

@@ -1,0 +1,116 @@
+"""The work of the soup step: ingredients from before, along and after fine-tuning; scored on the validation split.
+
+Shape legend: N queries, M documents, D dimensions.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from components.soup.config import SoupStepConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from data.corpus import Corpus
+    from data.records import Record
+    from model.training.soup import Ingredient
+    from model.unified.encoder import UnifiedEncoder
+
+
+def run(
+    config: SoupStepConfig, *, dataset: Path, base: Path, model: Path, features: Path | None, output: Path
+) -> dict[str, float]:
+    """Cook the soup and write it as a model artifact with ``soup.json`` beside the weights.
+
+    Args:
+        config: method, tasks and number of validation queries.
+        dataset: accepted shards.
+        base: artifact before fine-tuning.
+        model: artifact after fine-tuning; its ``snapshots/`` are ingredients as well.
+        features: feature store of the frozen towers, or None.
+        output: artifact to write.
+
+    Returns:
+        Scalars: score of the soup, of the fine-tuned model and of the base, number of members.
+    """
+    from data.corpus import Corpus
+    from model.artifact import load_encoder
+    from model.features import FeatureStore
+    from model.integrity import write_digests
+    from model.training.soup import cook
+    from model.unified.encoder import UnifiedEncoder
+
+    encoder = cast(UnifiedEncoder, load_encoder(model))
+    encoder.use_features(FeatureStore.open(features) if features is not None else None)
+    ingredients = _ingredients(encoder, base, model)
+    score = ValidationScore(encoder, Corpus(dataset), config)
+    soup = cook(ingredients, score, config.stage.method)
+    encoder.load_state_dict(soup.state, strict=False)
+    encoder.save(output)
+    document = {"members": soup.members, "score": soup.score, "tried": soup.tried, "method": config.stage.method}
+    (output / "soup.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    write_digests(output)
+    return {
+        "score": soup.score,
+        "score_finetuned": soup.tried["finetuned"],
+        "score_base": soup.tried["base"],
+        "members": len(soup.members),
+        "candidates": len(soup.tried),
+    }
+
+
+class ValidationScore:
+    """Mean over tasks of the hit rate at 1 among the validation pool, for a set of weights."""
+
+    def __init__(self, encoder: "UnifiedEncoder", corpus: "Corpus", config: SoupStepConfig) -> None:
+        self.encoder = encoder
+        self.corpus = corpus
+        self.config = config
+        self.pools = {task: self._pool(task) for task in config.stage.tasks}
+
+    def __call__(self, state: "Mapping[str, Tensor]") -> float:
+        """Score ``state``; higher is better."""
+        self.encoder.load_state_dict(state, strict=False)
+        scores = [self._hit_at_1(records) for records in self.pools.values() if records]
+        return sum(scores) / len(scores)
+
+    def _pool(self, task: str) -> "list[Record]":
+        """A fixed sample of validation records, one per group so that every other document is a true negative."""
+        by_group = {
+            r.group: r
+            for r in sorted(self.corpus.select(split="validation", where=lambda r: r.task == task), key=_shuffled)
+        }
+        return list(by_group.values())[: self.config.stage.queries_per_task]
+
+    def _hit_at_1(self, records: "list[Record]") -> float:
+        from model.encoding import encode_contents
+
+        examples = [self.corpus.resolve(r) for r in records]
+        query_ND = encode_contents(self.encoder, [e.query for e in examples], desc="")
+        document_ND = encode_contents(self.encoder, [e.positives[0] for e in examples], desc="")
+        best_N = (query_ND @ document_ND.T).argmax(1)
+        return float((best_N == range(len(records))).mean())
+
+
+def _shuffled(record: "Record") -> str:
+    return hashlib.sha256(record.id.encode()).hexdigest()
+
+
+def _ingredients(encoder: "UnifiedEncoder", base: Path, model: Path) -> "list[Ingredient]":
+    """The fine-tuned weights, those along its run and those before it, each over all learned parameter names."""
+    from safetensors.torch import load_file
+
+    from model.artifact import load_encoder
+    from model.training.soup import Ingredient
+
+    learned = ("trunk.", "head.", "projectors.")
+    final = {n: p.detach().clone() for n, p in encoder.named_parameters() if n.startswith(learned)}
+    before = cast("UnifiedEncoder", load_encoder(base))
+    base_state = {n: p.detach().clone() for n, p in before.named_parameters() if n in final}
+    found = [Ingredient("finetuned", final), Ingredient("base", base_state)]
+    for path in sorted((model / "snapshots").glob("*.safetensors")):
+        found.append(Ingredient(f"step-{int(path.stem)}", {**final, **load_file(path)}))
+    return found

@@ -1,0 +1,93 @@
+"""From draws to batches: resolves media, adds hard negatives, and pools texts once while the trunk is frozen.
+
+Shape legend: N queries, M documents, H trunk width.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from data.corpus import Corpus
+from data.records import Example
+from data.sampling import Draw, TaskSampler
+from model.content import Content, Modality
+from model.encoding import plan_batches
+from model.losses.contrastive import same_group_mask
+from model.progress import progress
+from model.training.batch import Pooled, Side, StepBatch
+from model.unified.encoder import UnifiedEncoder
+
+POOL_BATCH_TOKENS = 2048
+
+
+class BatchMaker:
+    """Makes the batch of any step; a pure function of the step for a given corpus, sampler and encoder."""
+
+    def __init__(self, corpus: Corpus, sampler: TaskSampler, encoder: UnifiedEncoder) -> None:
+        self.corpus = corpus
+        self.sampler = sampler
+        self.encoder = encoder
+        self._pooled: dict[str, NDArray[np.float32]] = {}
+
+    def __call__(self, step: int) -> StepBatch:
+        """Batch of ``step``."""
+        draw = self.sampler.draw(step)
+        queries, documents, owners, groups = self._contents(draw)
+        group_of = {name: i for i, name in enumerate(sorted(set(groups)))}
+        return StepBatch(
+            task=draw.task,
+            step=step,
+            query=self._side(queries),
+            document=self._side(documents),
+            ignored_NM=same_group_mask(
+                [group_of[r.group] for r in draw.records], [group_of[g] for g in groups], owners
+            ),
+        )
+
+    def pool_texts(self, steps: Iterable[int]) -> int:
+        """Pool every text that the steps will use; only right while trunk and table are frozen.
+
+        Returns:
+            Number of distinct texts pooled.
+        """
+        texts: dict[str, Content] = {}
+        for step in steps:
+            queries, documents, _, _ = self._contents(self.sampler.draw(step))
+            for side in (queries, documents):
+                if _all_text(side):
+                    texts.update((c.digest, c) for c in side)
+        contents = list(texts.values())
+        lengths = [self.encoder.count_tokens(c)[Modality.TEXT] for c in contents]
+        self.encoder.eval()
+        for members in progress(list(plan_batches(lengths, POOL_BATCH_TOKENS)), desc="pool texts", unit="batch"):
+            with torch.inference_mode():
+                states_NH = self.encoder.pool(self.encoder.preprocess([contents[i] for i in members])).numpy()
+            self._pooled.update((contents[i].digest, state) for i, state in zip(members, states_NH, strict=True))
+        return len(contents)
+
+    def _contents(self, draw: Draw) -> tuple[list[Content], list[Content], list[int], list[str]]:
+        """Queries, documents, for each document the query it is a hard negative of (or -1), and its group."""
+        examples = [self.corpus.resolve(record) for record in draw.records]
+        documents = [e.positives[i] for e, i in zip(examples, draw.positives, strict=True)]
+        owners = [-1] * len(documents)
+        groups = [r.group for r in draw.records]
+        for row, negatives in enumerate(_hard_negatives(examples, draw.task.hard_negatives)):
+            documents += negatives
+            owners += [row] * len(negatives)
+            groups += [draw.records[row].group] * len(negatives)
+        return [e.query for e in examples], documents, owners, groups
+
+    def _side(self, contents: Sequence[Content]) -> Side:
+        if self._pooled and _all_text(contents):
+            return Pooled(np.stack([self._pooled[c.digest] for c in contents]))
+        return self.encoder.preprocess(contents)
+
+
+def _hard_negatives(examples: Sequence[Example], count: int) -> list[list[Content]]:
+    return [list(e.negatives[:count]) for e in examples]
+
+
+def _all_text(contents: Sequence[Content]) -> bool:
+    return all(c.modalities == {Modality.TEXT} for c in contents)

@@ -1,0 +1,78 @@
+"""The work of a contrastive training stage: dataset and model in, trained model out, resumable."""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from components.train.config import TrainConfig
+from model.training.config import StageConfig
+
+
+def run(
+    config: TrainConfig,
+    *,
+    dataset: Path,
+    model: Path,
+    features: Path | None,
+    checkpoints: Path,
+    output: Path,
+    sinks: Sequence[Any] = (),
+) -> dict[str, float]:
+    """Train one stage.
+
+    Args:
+        config: the stage.
+        dataset: accepted shards of the validation step.
+        model: artifact to start from.
+        features: feature store of the frozen towers, or None to run the towers live.
+        checkpoints: directory of this stage's checkpoints, stable over restarts: what makes a killed run resume.
+        output: artifact to write; ``snapshots/`` in it holds weights along the run.
+        sinks: receivers of training scalars, each called with (scalars, step).
+
+    Returns:
+        Scalars: steps, step it resumed from, seconds, pooled texts, trainable parameters.
+
+    Raises:
+        DataError: a task has no training records.
+        ConfigError: a trainable prefix matches nothing.
+    """
+    from components.train.feed import BatchMaker
+    from data.corpus import Corpus
+    from data.sampling import TaskSampler
+    from model.artifact import load_encoder
+    from model.features import FeatureStore
+    from model.training.schedule import freeze_except
+    from model.training.stage import run_stage
+    from model.unified.encoder import UnifiedEncoder
+
+    started = time.monotonic()
+    stage = config.stage
+    encoder = load_encoder(model)
+    assert isinstance(encoder, UnifiedEncoder)
+    encoder.use_features(FeatureStore.open(features) if features is not None else None)
+    rates = freeze_except(encoder, stage.trainable)
+    corpus = Corpus(dataset)
+    sampler = TaskSampler(corpus.select(split="train"), stage.tasks, steps=stage.steps, seed=stage.seed)
+    make_batch = BatchMaker(corpus, sampler, encoder)
+    texts = make_batch.pool_texts(range(stage.steps)) if not any(n.startswith("trunk.") for n in rates) else 0
+    first = run_stage(encoder, stage, make_batch, checkpoints=checkpoints, sinks=sinks)
+    _write(encoder, stage, checkpoints, output)
+    parameters = sum(p.numel() for n, p in encoder.named_parameters() if n in rates)
+    return {
+        "steps": stage.steps,
+        "resumed_from": first,
+        "seconds": round(time.monotonic() - started, 1),
+        "pooled_texts": texts,
+        "trainable_parameters": parameters,
+    }
+
+
+def _write(encoder: Any, stage: StageConfig, checkpoints: Path, output: Path) -> None:
+    import shutil
+
+    encoder.save(output)
+    (output / "stage.json").write_text(json.dumps(stage.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
+    if (snapshots := checkpoints / "snapshots").is_dir():
+        shutil.copytree(snapshots, output / "snapshots", dirs_exist_ok=True)

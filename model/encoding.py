@@ -1,0 +1,70 @@
+"""Offline encoding of many contents: sorted by length, batched by a token budget, in the order given.
+
+Shape legend: N contents, D dimensions.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.content import Content
+from model.encoder import Encoder
+from model.matryoshka import truncate
+from model.progress import progress
+
+
+def encode_contents(
+    encoder: Encoder,
+    contents: Sequence[Content],
+    *,
+    dimension: int | None = None,
+    max_batch_tokens: int = 2048,
+    desc: str = "embed",
+) -> NDArray[np.float32]:
+    """Embed contents to unit vectors, shape [N, D] (or [N, dimension], renormalised).
+
+    Args:
+        encoder: any encoder; a torch result or a numpy result is accepted.
+        contents: what to embed.
+        dimension: Matryoshka prefix to keep.
+        max_batch_tokens: padded tokens per batch, all modalities together.
+        desc: label of the progress report; empty for silence.
+
+    Raises:
+        ContentError: a content cannot be embedded; nothing is skipped silently.
+    """
+    if not contents:
+        return np.zeros((0, dimension or encoder.dimensions[0]), dtype=np.float32)
+    vectors: list[NDArray[np.float32] | None] = [None] * len(contents)
+    lengths = [sum(encoder.count_tokens(c).values()) for c in contents]
+    batches = list(plan_batches(lengths, max_batch_tokens))
+    for members in progress(batches, desc=desc, unit="batch") if desc else batches:
+        found = run_batch(encoder, [contents[i] for i in members])
+        for i, vector in zip(members, found, strict=True):
+            vectors[i] = vector
+    stacked_ND = np.stack([v for v in vectors if v is not None])
+    return truncate(stacked_ND, dimension) if dimension else stacked_ND
+
+
+def run_batch(encoder: Encoder, contents: Sequence[Content]) -> NDArray[np.float32]:
+    """Embed one batch without gradients, shape [N, D]."""
+    batch = encoder.preprocess(contents)
+    if not hasattr(encoder, "parameters"):  # not a torch module
+        return np.asarray(encoder(batch), dtype=np.float32)
+    import torch
+
+    with torch.inference_mode():
+        return encoder(batch).cpu().numpy()
+
+
+def plan_batches(lengths: Sequence[int], max_batch_tokens: int) -> Iterator[list[int]]:
+    """Group indices of similar length so that ``longest * members`` stays within the budget (one item always fits)."""
+    batch: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if batch and lengths[batch[0]] * (len(batch) + 1) > max_batch_tokens:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch

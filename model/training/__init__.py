@@ -1,0 +1,1 @@
+"""Stages: configuration, the Lightning module, checkpoints and model soups."""

@@ -1,0 +1,34 @@
+"""What the trainer consumes: one task per step, each side either a batch or states pooled before.
+
+Shape legend: N queries, M documents, H trunk width.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.training.config import TaskConfig
+from model.unified.batch import UnifiedBatch
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """Pooled trunk states [N, H] of contents that a frozen trunk has seen before."""
+
+    states_NH: NDArray[np.float32]
+
+
+Side = UnifiedBatch | Pooled
+
+
+@dataclass(frozen=True)
+class StepBatch:
+    """N queries against M documents: the positives in query order, then hard negatives."""
+
+    task: TaskConfig
+    step: int
+    query: Side
+    document: Side
+    ignored_NM: Tensor

@@ -1,0 +1,62 @@
+"""What a training stage is: tasks with weights and batch sizes, what learns and how fast."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from model.config import Config
+
+
+class TaskConfig(Config):
+    """One task of a stage. Every batch holds one task only."""
+
+    name: str
+    weight: float = Field(1.0, gt=0, description="share of the steps, relative to the other tasks")
+    batch_size: int = Field(64, ge=2)
+    languages: tuple[str, ...] = Field((), description="query languages to use; all when empty")
+    sources: tuple[str, ...] = Field((), description="shards to use; all when empty")
+    hard_negatives: int = Field(0, ge=0, description="explicit negatives per query, where the record has them")
+    temperature: float | None = Field(None, gt=0, le=1, description="overrides the temperature of the stage")
+
+
+class StageConfig(Config):
+    """A contrastive stage: ``align`` (large batches, in-batch negatives) or ``finetune`` (tasks, hard negatives)."""
+
+    kind: Literal["align", "finetune"]
+    steps: int = Field(ge=1)
+    tasks: tuple[TaskConfig, ...] = Field(min_length=1)
+    trainable: dict[str, float] = Field(
+        description="parameter name prefix -> learning rate; the longest matching prefix wins, the rest is frozen"
+    )
+    temperature: float = Field(0.05, gt=0, le=1)
+    dimensions: tuple[int, ...] = Field((), description="Matryoshka prefixes in the loss; all of the model when empty")
+    weight_decay: float = Field(0.01, ge=0)
+    warmup_steps: int = Field(20, ge=0)
+    gradient_clip: float = Field(1.0, gt=0)
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    seed: int = 7
+    checkpoint_every_steps: int = Field(50, ge=1)
+    snapshots: int = Field(0, ge=0, description="weights kept along the run, evenly spaced, as soup ingredients")
+    log_every_steps: int = Field(10, ge=1)
+
+    @model_validator(mode="after")
+    def _tasks_are_distinct(self) -> Self:
+        names = [t.name for t in self.tasks]
+        if len(set(names)) != len(names):
+            raise ValueError(f"each task may appear once in a stage, got {names}")
+        if not self.trainable:
+            raise ValueError("trainable is empty: nothing would learn; give e.g. {projectors: 1.0e-3}")
+        return self
+
+
+class SoupConfig(Config):
+    """Average of checkpoints, gated on the validation split so that it is never worse than its best ingredient."""
+
+    kind: Literal["soup"] = "soup"
+    method: Literal["uniform", "greedy"] = "greedy"
+    tasks: tuple[str, ...] = Field(("text_to_image", "speech_to_text", "text_to_video", "bitext"), min_length=1)
+    queries_per_task: int = Field(150, ge=10)
+    seed: int = 7
+
+
+AnyStage = Annotated[StageConfig | SoupConfig, Field(discriminator="kind")]

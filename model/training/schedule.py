@@ -1,0 +1,55 @@
+"""What learns, at which rate, and how the rate changes over the steps."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from model.errors import ConfigError
+
+
+def freeze_except(encoder: nn.Module, trainable: Mapping[str, float]) -> dict[str, float]:
+    """Freeze all parameters but those with a prefix in ``trainable``; return parameter name -> learning rate.
+
+    Raises:
+        ConfigError: a prefix matches nothing, with the names that exist.
+    """
+    rates: dict[str, float] = {}
+    matched: set[str] = set()
+    for name, parameter in encoder.named_parameters():
+        prefixes = [p for p in trainable if name == p or name.startswith(p + ".")]
+        learns = bool(prefixes) and parameter.is_floating_point() and parameter.dtype != torch.float16
+        parameter.requires_grad_(learns)
+        if learns:
+            rates[name] = trainable[max(prefixes, key=len)]
+        matched.update(prefixes)
+    if unknown := sorted(set(trainable) - matched):
+        known = sorted({".".join(n.split(".")[:2]) for n, _ in encoder.named_parameters()})
+        raise ConfigError(f"trainable: {unknown} match no parameter; prefixes are for example {known}")
+    return {name: rate for name, rate in rates.items() if rate > 0}
+
+
+def parameter_groups(encoder: nn.Module, rates: Mapping[str, float], weight_decay: float) -> list[dict[str, Any]]:
+    """Optimizer groups by (rate, decay); vectors (biases, norms) are not decayed."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in encoder.named_parameters():
+        if name in rates:
+            decay = weight_decay if parameter.ndim > 1 else 0.0
+            groups.setdefault((rates[name], decay), []).append(parameter)
+    return [{"params": ps, "lr": lr, "weight_decay": decay} for (lr, decay), ps in groups.items()]
+
+
+def warmup_cosine(
+    optimizer: torch.optim.Optimizer, warmup_steps: int, steps: int
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """Linear from near zero over ``warmup_steps``, then a half cosine to zero at ``steps``."""
+
+    def factor(step: int) -> float:
+        if step < warmup_steps:
+            return (step + 1) / (warmup_steps + 1)
+        done = (step - warmup_steps) / max(1, steps - warmup_steps)
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)

@@ -1,0 +1,1 @@
+"""The unified family: towers, projectors, one shared bidirectional trunk, one vector space."""

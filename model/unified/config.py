@@ -1,0 +1,80 @@
+"""Configuration of the unified encoder: it travels in the artifact, so serving cannot differ from training."""
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from model.config import Config
+from model.content import Modality
+from model.encoder import Limits
+from model.towers import TowerConfig
+
+
+class ImageConfig(Config):
+    """How a picture becomes tokens.
+
+    The tower's feature map is pooled to ``cells`` x ``cells``; ``tokens_side`` squared tokens each see a square
+    block of neighbouring cells, so that the place of a thing in the picture survives.
+    """
+
+    size: int = Field(128, ge=32, le=1024, description="side of the padded square in pixels")
+    cells: int = Field(4, ge=1)
+    tokens_side: int = Field(2, ge=1)
+
+    @model_validator(mode="after")
+    def _blocks_fit(self) -> Self:
+        if self.cells % self.tokens_side:
+            raise ValueError(f"cells={self.cells} must be a multiple of tokens_side={self.tokens_side}")
+        return self
+
+
+class VideoConfig(Config):
+    """How a clip becomes tokens: frames through the image tower, one token per sampled frame."""
+
+    size: int = Field(96, ge=32, le=1024, description="side of the padded square frame in pixels")
+    max_frames: int = Field(8, ge=1, le=256)
+    cells: int = Field(3, ge=1, description="each frame keeps cells x cells places")
+
+
+class AudioConfig(Config):
+    """How sound becomes tokens: windows of at most ``window_seconds``, one token per ``token_seconds``."""
+
+    window_seconds: float = Field(6.0, gt=0, le=30)
+    token_seconds: float = Field(0.5, gt=0)
+    cells: int = Field(5, ge=1, description="time slices that one token sees, in order")
+
+
+class UnifiedConfig(Config):
+    """The whole unified encoder. ``trunk`` is a transformers configuration of a bidirectional text encoder."""
+
+    kind: Literal["unified"] = "unified"
+    trunk: dict[str, Any]
+    image_tower: TowerConfig | None = None
+    audio_tower: TowerConfig | None = None
+    image: ImageConfig = ImageConfig()
+    video: VideoConfig = VideoConfig()
+    audio: AudioConfig = AudioConfig()
+    projector_reduced: int = Field(192, description="channels kept per cell before cells are joined")
+    projector_hidden: int = 768
+    projector_dropout: float = Field(0.1, ge=0, lt=1)
+    dimensions: tuple[int, ...] = (384, 256, 128, 64)
+    max_text_tokens: int = Field(128, ge=8, description="longer texts are cut at the end")
+    prompts: dict[str, str] = {"query": "query: ", "document": "passage: "}
+    limits: Limits = Limits()
+    source: str = Field("random", description="where the initial weights came from")
+
+    @model_validator(mode="after")
+    def _dimensions_descend(self) -> Self:
+        if list(self.dimensions) != sorted(set(self.dimensions), reverse=True):
+            raise ValueError(f"dimensions={self.dimensions} must be distinct and largest first")
+        return self
+
+    @property
+    def modalities(self) -> frozenset[Modality]:
+        """Modalities that this configuration can embed."""
+        found = {Modality.TEXT}
+        if self.image_tower is not None:
+            found |= {Modality.IMAGE, Modality.VIDEO}
+        if self.audio_tower is not None:
+            found.add(Modality.AUDIO)
+        return frozenset(found)

@@ -1,0 +1,173 @@
+"""The unified encoder: towers -> projectors -> one shared bidirectional trunk -> mean pool -> head -> L2.
+
+Shape legend: N contents, L sequence positions, K media tokens, G cells, C channels, H trunk width, D dimensions.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+from transformers import AutoConfig, AutoModel
+
+from model.content import Content, Modality
+from model.encoder import Limits
+from model.features import FeatureStore
+from model.towers import build_tower
+from model.unified.batch import MediaTokens, UnifiedBatch
+from model.unified.config import UnifiedConfig
+from model.unified.frontends import PictureFrontend, SoundFrontend
+from model.unified.preprocess import Preprocessor
+from model.unified.projector import Projector
+
+
+class UnifiedEncoder(nn.Module):
+    """Any mix of text, image, audio and video parts to one unit vector of D dimensions.
+
+    The form follows Gemini Embedding (arXiv 2503.07891, 2605.27295): all tokens in one bidirectional sequence, mean
+    pooling, a linear head, Matryoshka prefixes. The word embedding table stays frozen in half precision: it holds most
+    parameters of a multilingual trunk and is only ever looked up.
+    """
+
+    def __init__(self, config: UnifiedConfig, tokenizer_json: str, *, modalities: frozenset[Modality] | None = None):
+        super().__init__()
+        self.config = config
+        self.modalities = config.modalities & (modalities or config.modalities) | {Modality.TEXT}
+        trunk_config = AutoConfig.for_model(**config.trunk)
+        width = trunk_config.hidden_size
+        self.table = nn.Embedding(trunk_config.vocab_size, width, dtype=torch.float16).requires_grad_(False)
+        trunk_config.vocab_size = 1  # the table lives outside, so the trunk's own shrinks to one unused row
+        trunk_config.pad_token_id = 0
+        self.trunk = AutoModel.from_config(trunk_config, add_pooling_layer=False, attn_implementation="sdpa")
+        self.trunk.get_input_embeddings().requires_grad_(False)
+        self.head = nn.Linear(width, config.dimensions[0], bias=False)
+        self.frontends = nn.ModuleDict(_frontends(config, self.modalities))
+        self.projectors = nn.ModuleDict(_projectors(config, self.modalities, width))
+        self.preprocessor = Preprocessor(config, tokenizer_json, self.modalities)
+        self.features: FeatureStore | None = None
+        nn.init.eye_(self.head.weight)
+        self.frontends.requires_grad_(False)
+
+    @property
+    def limits(self) -> Limits:
+        """Limits that ``preprocess`` enforces."""
+        return self.config.limits
+
+    @property
+    def dimensions(self) -> tuple[int, ...]:
+        """Matryoshka dimensions, largest first."""
+        return self.config.dimensions
+
+    def count_tokens(self, content: Content) -> dict[Modality, int]:
+        """Exact number of tokens of each modality."""
+        return self.preprocessor.count_tokens(content, self.features)
+
+    def use_features(self, store: FeatureStore | None) -> None:
+        """Take tower features from ``store`` where it has them (only valid while the towers are frozen).
+
+        Raises:
+            ArtifactError: the store was made by other towers.
+        """
+        if store is not None:
+            store.check(self.tower_digest())
+        self.features = store
+
+    def tower_digest(self) -> str:
+        """Identity of the frozen towers with their preprocessing: the key of feature stores."""
+        from model.features import digest_of_towers
+
+        return digest_of_towers(self)
+
+    def preprocess(self, contents: Sequence[Content]) -> UnifiedBatch:
+        """Decode, tokenise and collate contents (see ``Encoder.preprocess`` for errors)."""
+        return self.preprocessor(contents, self.features)
+
+    def forward(self, batch: UnifiedBatch) -> Tensor:
+        """Map a batch to unit vectors [N, D]."""
+        return self.finish(self.pool(batch))
+
+    def finish(self, pooled_NH: Tensor) -> Tensor:
+        """Head and L2 norm: pooled states [N, H] to unit vectors [N, D]."""
+        return normalize(self.head(pooled_NH), dim=-1)
+
+    def pool(self, batch: UnifiedBatch) -> Tensor:
+        """Trunk and mean pooling: a batch to pooled states [N, H]."""
+        device = self.head.weight.device
+        embeds_NLH = self.table(torch.from_numpy(batch.token_ids_NL).to(device)).float()
+        for name, media in batch.media.items():
+            tokens_KH = self.media_tokens(name, media)
+            place = (torch.from_numpy(media.row_K).to(device), torch.from_numpy(media.column_K).to(device))
+            embeds_NLH = embeds_NLH.index_put(place, tokens_KH.to(embeds_NLH.dtype))
+        return self.pool_embeds(embeds_NLH, torch.from_numpy(batch.mask_NL).to(device))
+
+    def pool_embeds(self, embeds_NLH: Tensor, mask_NL: Tensor) -> Tensor:
+        """Run the trunk over token embeddings and average over the positions that ``mask_NL`` keeps."""
+        states_NLH = self.trunk(inputs_embeds=embeds_NLH, attention_mask=mask_NL).last_hidden_state
+        weights_NL1 = mask_NL.unsqueeze(-1).to(states_NLH.dtype)
+        return (states_NLH * weights_NL1).sum(1) / weights_NL1.sum(1)
+
+    def media_tokens(self, name: str, media: MediaTokens) -> Tensor:
+        """Tower (where features are not given) and projector: tokens [K, H] of one modality."""
+        projector = self.projectors[name]
+        device = self.head.weight.device
+        positions_K = torch.from_numpy(media.position_K).to(device)
+        features_KGC = None if media.features_KGC is None else torch.from_numpy(media.features_KGC).to(device)
+        for call in media.calls:
+            cells_BTGC = self.frontends[name](torch.from_numpy(call.inputs).to(device))
+            if features_KGC is None:
+                features_KGC = cells_BTGC.new_zeros(len(positions_K), *cells_BTGC.shape[2:])
+            index = torch.from_numpy(call.tokens_BT.reshape(-1)).to(device)
+            features_KGC = features_KGC.index_put((index,), cells_BTGC.flatten(0, 1))
+        tokens_KH: Tensor = projector(features_KGC, positions_K)
+        return tokens_KH
+
+    def save(self, directory: Path) -> None:
+        """Write the artifact."""
+        from model.unified.storage import save_unified
+
+        save_unified(self, directory)
+
+    @classmethod
+    def load(cls, directory: Path, *, modalities: frozenset[Modality] | None = None) -> Self:
+        """Read an artifact; towers outside ``modalities`` are neither built nor read."""
+        from model.unified.storage import load_unified
+
+        return load_unified(cls, directory, modalities)
+
+
+def _frontends(config: UnifiedConfig, modalities: frozenset[Modality]) -> dict[str, nn.Module]:
+    found: dict[str, nn.Module] = {}
+    if config.image_tower is not None and modalities & {Modality.IMAGE, Modality.VIDEO}:
+        tower = build_tower(config.image_tower)
+        if Modality.IMAGE in modalities:
+            found["image"] = PictureFrontend(tower, cells=config.image.cells, tokens_side=config.image.tokens_side)
+        if Modality.VIDEO in modalities:
+            found["video"] = PictureFrontend(tower, cells=config.video.cells, tokens_side=1)
+    if config.audio_tower is not None and Modality.AUDIO in modalities:
+        mels = round(config.audio.token_seconds * 100)
+        found["audio"] = SoundFrontend(build_tower(config.audio_tower), cells=config.audio.cells, mels_per_token=mels)
+    return found
+
+
+def _projectors(config: UnifiedConfig, modalities: frozenset[Modality], width: int) -> dict[str, nn.Module]:
+    image, video, audio = config.image, config.video, config.audio
+    shapes = {
+        Modality.IMAGE: (config.image_tower, (image.cells // image.tokens_side) ** 2, image.tokens_side**2),
+        Modality.VIDEO: (config.image_tower, video.cells**2, video.max_frames),
+        Modality.AUDIO: (config.audio_tower, audio.cells, round(audio.window_seconds / audio.token_seconds)),
+    }
+    return {
+        modality.value: Projector(
+            channels=tower.features,
+            cells=cells,
+            positions=positions,
+            reduced=config.projector_reduced,
+            hidden=config.projector_hidden,
+            width=width,
+            dropout=config.projector_dropout,
+        )
+        for modality, (tower, cells, positions) in shapes.items()
+        if modality in modalities and tower is not None
+    }

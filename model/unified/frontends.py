@@ -1,0 +1,48 @@
+"""Towers with their pooling: from decoded media to the cells that each token sees.
+
+Shape legend: B items, T tokens per item, G cells per token, C channels, S pixels a side, F mel frames.
+"""
+
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
+
+from model.errors import ConfigError
+
+
+class PictureFrontend(nn.Module):
+    """Image tower, feature map pooled to ``cells`` a side, split into ``tokens_side`` x ``tokens_side`` blocks."""
+
+    def __init__(self, tower: nn.Module, *, cells: int, tokens_side: int) -> None:
+        super().__init__()
+        self.tower = tower
+        self.cells = cells
+        self.tokens_side = tokens_side
+
+    def forward(self, pixels_BCSS: Tensor) -> Tensor:
+        """Map pixels [B, 3, S, S] in 0..255 to cells [B, T, G, C]."""
+        map_BCss = self.tower(pixels_BCSS)
+        side = map_BCss.shape[-1]
+        if side % self.cells:
+            raise ConfigError(f"a {pixels_BCSS.shape[-1]} px picture gives {side} x {side} places, not divisible by cells={self.cells}")
+        map_BCss = avg_pool2d(map_BCss, side // self.cells)
+        side, block = self.tokens_side, self.cells // self.tokens_side
+        batch, channels = map_BCss.shape[:2]
+        blocks = map_BCss.reshape(batch, channels, side, block, side, block).permute(0, 2, 4, 3, 5, 1)
+        return blocks.reshape(batch, side * side, block * block, channels)
+
+
+class SoundFrontend(nn.Module):
+    """Audio tower over a window; every token sees ``cells`` consecutive time slices."""
+
+    def __init__(self, tower: nn.Module, *, cells: int, mels_per_token: int) -> None:
+        super().__init__()
+        self.tower = tower
+        self.cells = cells
+        self.mels_per_token = mels_per_token
+
+    def forward(self, mel_BMF: Tensor) -> Tensor:
+        """Map log-mel windows [B, n_mels, F] to cells [B, T, G, C] with T = F / mels_per_token."""
+        tokens = mel_BMF.shape[2] // self.mels_per_token
+        states_BFC = self.tower(mel_BMF)
+        batch, _, channels = states_BFC.shape
+        return states_BFC.reshape(batch, tokens, self.cells, -1, channels).mean(3)

@@ -1,0 +1,136 @@
+"""ONNX graphs of the unified encoder: one per tower with its projector, and one for table, trunk, pooling and head.
+
+Splitting at the token embeddings lets one set of graphs serve every mixture of parts: the runtime lays the media
+tokens into the sequence, which is index arithmetic and needs no graph.
+
+Shape legend: N contents, L sequence positions, B tower inputs, T tokens per input, H trunk width, D dimensions,
+S pixels a side, M mel bands, F mel frames.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from model.unified.encoder import UnifiedEncoder
+
+OPSET = 20
+TRUNK = "trunk"
+
+
+class TrunkGraph(nn.Module):
+    """Token ids and media tokens to unit vectors."""
+
+    def __init__(self, encoder: UnifiedEncoder) -> None:
+        super().__init__()
+        self.table = encoder.table
+        self.encoder = encoder
+
+    def forward(self, token_ids_NL: Tensor, mask_NL: Tensor, media_NLH: Tensor, is_media_NL: Tensor) -> Tensor:
+        """Unit vectors [N, D]."""
+        text_NLH = self.table(token_ids_NL).float()
+        embeds_NLH = torch.where(is_media_NL.unsqueeze(-1), media_NLH, text_NLH)
+        return normalize(self.encoder.head(self.encoder.pool_embeds(embeds_NLH, mask_NL)), dim=-1)
+
+
+class TowerGraph(nn.Module):
+    """Tower inputs [B, ...] and the position [B] of the first token of each to tokens [B, T, H]."""
+
+    def __init__(self, encoder: UnifiedEncoder, name: str) -> None:
+        super().__init__()
+        self.frontend = encoder.frontends[name]
+        self.projector = encoder.projectors[name]
+
+    def forward(self, inputs: Tensor, first_B: Tensor) -> Tensor:
+        """Tokens [B, T, H]."""
+        cells_BTGC = self.frontend(inputs)
+        batch, tokens = cells_BTGC.shape[:2]
+        position_BT = first_B.unsqueeze(1) + torch.arange(tokens, device=first_B.device)
+        tokens_KH = self.projector(cells_BTGC.flatten(0, 1), position_BT.flatten())
+        return tokens_KH.unflatten(0, (batch, tokens))
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What ``torch.onnx`` needs to know of one graph."""
+
+    module: nn.Module
+    inputs: tuple[Tensor, ...]
+    input_names: tuple[str, ...]
+    dynamic: tuple[dict[int, Any], ...]
+    output: str
+
+
+def export_onnx(encoder: UnifiedEncoder, directory: Path) -> dict[str, int]:
+    """Write ``<directory>/<graph>.onnx`` for the trunk and every loaded tower; each passes ``onnx.checker``.
+
+    Returns:
+        Graph name -> bytes.
+    """
+    import onnx
+
+    directory.mkdir(parents=True, exist_ok=True)
+    encoder = encoder.eval()
+    sizes = {}
+    for name, make in _graphs(encoder).items():
+        graph = make()
+        path = directory / f"{name}.onnx"
+        program = torch.onnx.export(
+            graph.module.eval(),
+            graph.inputs,
+            input_names=list(graph.input_names),
+            output_names=[graph.output],
+            dynamic_shapes=graph.dynamic,
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+        assert program is not None
+        program.save(path, external_data=False)
+        onnx.checker.check_model(str(path))
+        sizes[name] = path.stat().st_size
+    return sizes
+
+
+def _graphs(encoder: UnifiedEncoder) -> dict[str, Callable[[], Graph]]:
+    towers = {name: (lambda name=name: _tower_graph(encoder, name)) for name in encoder.frontends}
+    return {TRUNK: lambda: _trunk_graph(encoder), **towers}
+
+
+def _trunk_graph(encoder: UnifiedEncoder) -> Graph:
+    width = encoder.table.embedding_dim
+    n, l = torch.export.Dim("N", min=1, max=4096), torch.export.Dim("L", min=1, max=encoder.limits.max_tokens)
+    ids_NL = torch.ones(2, 5, dtype=torch.int64)
+    shape = {0: n, 1: l}
+    return Graph(
+        TrunkGraph(encoder),
+        (ids_NL, torch.ones_like(ids_NL), torch.zeros(2, 5, width), torch.zeros(2, 5, dtype=torch.bool)),
+        ("token_ids", "mask", "media", "is_media"),
+        (shape, shape, shape, shape),
+        "vectors",
+    )
+
+
+def _tower_graph(encoder: UnifiedEncoder, name: str) -> Graph:
+    config = encoder.config
+    batch = torch.export.Dim("B", min=1, max=4096)
+    first_B = torch.zeros(2, dtype=torch.int64)
+    inputs: Tensor
+    if name == "audio":
+        mels = round(config.audio.token_seconds * 100)
+        tokens = torch.export.Dim("T", min=1, max=round(config.audio.window_seconds / config.audio.token_seconds))
+        inputs = torch.zeros(2, _mel_bands(encoder), 3 * mels)
+        dynamic: dict[int, Any] = {0: batch, 2: mels * tokens}
+    else:
+        size = config.image.size if name == "image" else config.video.size
+        inputs = torch.zeros(2, 3, size, size)
+        dynamic = {0: batch}
+    return Graph(TowerGraph(encoder, name), (inputs, first_B), ("inputs", "first"), (dynamic, {0: batch}), "tokens")
+
+
+def _mel_bands(encoder: UnifiedEncoder) -> int:
+    return int(getattr(encoder.config.audio_tower, "mel_bands", 80))

@@ -1,0 +1,175 @@
+"""Contents to batches: checks limits, decodes, tokenises, lays parts out in their order. Numpy only, thread-safe.
+
+Shape legend: N contents, L sequence positions, K media tokens of one modality, B tower inputs, T tokens per input.
+
+Truncation policy: each text part is cut at its end to ``max_text_tokens``; media are never cut, a content whose
+sequence exceeds ``limits.max_tokens`` is refused.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from model.content import Content, Modality, Part
+from model.errors import CapabilityError, ContentError
+from model.features import FeatureStore
+from model.unified.batch import Array, MediaTokens, TowerCall, UnifiedBatch, Unit
+from model.unified.config import UnifiedConfig
+from model.unified.media import MediaReader
+
+
+@dataclass
+class _Plan:
+    """Where the units of one modality go."""
+
+    units: list[Unit] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    columns: list[int] = field(default_factory=list)
+
+
+class Preprocessor:
+    """Turns contents into batches for one configuration."""
+
+    def __init__(self, config: UnifiedConfig, tokenizer_json: str, modalities: frozenset[Modality]) -> None:
+        self.config = config
+        self.modalities = modalities
+        self.tokenizer_json = tokenizer_json
+        self.tokenizer = Tokenizer.from_str(tokenizer_json)
+        self.tokenizer.no_padding()
+        self.tokenizer.no_truncation()
+        self.bos, self.eos = self._special_ids()
+        self.reader = MediaReader(config)
+
+    def __call__(self, contents: Sequence[Content], store: FeatureStore | None = None) -> UnifiedBatch:
+        """Build a batch of N contents; see ``Encoder.preprocess`` for errors."""
+        sequences: list[list[int]] = []
+        plans: dict[str, _Plan] = {}
+        for row, content in enumerate(contents):
+            sequences.append(self._lay_out(row, content, store, plans))
+        longest = max(len(s) for s in sequences)
+        token_ids_NL = np.zeros((len(sequences), longest), dtype=np.int64)
+        mask_NL = np.zeros_like(token_ids_NL)
+        for row, ids in enumerate(sequences):
+            token_ids_NL[row, : len(ids)] = ids
+            mask_NL[row, : len(ids)] = 1
+        media = {name: _collate(plan) for name, plan in plans.items()}
+        return UnifiedBatch(token_ids_NL, mask_NL, media)
+
+    def count_tokens(self, content: Content, store: FeatureStore | None = None) -> dict[Modality, int]:
+        """Exact tokens by modality; the two special tokens count as text."""
+        counts = {Modality.TEXT: 2}
+        for part in self._checked_parts(content):
+            if part.modality is Modality.TEXT:
+                tokens = len(self._text_ids(part.text or ""))
+            else:
+                cached = store.count(part.digest) if store is not None else None
+                tokens = cached if cached is not None else self.reader.count_tokens(part)
+            counts[part.modality] = counts.get(part.modality, 0) + tokens
+        return counts
+
+    def _lay_out(self, row: int, content: Content, store: FeatureStore | None, plans: dict[str, _Plan]) -> list[int]:
+        ids = [self.bos]
+        for part in self._checked_parts(content):
+            if part.modality is Modality.TEXT:
+                ids += self._text_ids(part.text or "")
+                continue
+            plan = plans.setdefault(part.modality.value, _Plan())
+            for unit in self._units(part, store):
+                plan.units.append(unit)
+                plan.rows.append(row)
+                plan.columns.append(len(ids))
+                ids += [0] * unit.tokens
+        ids.append(self.eos)
+        if len(ids) > self.config.limits.max_tokens:
+            raise ContentError(
+                f"the content has {len(ids)} tokens, more than max_tokens={self.config.limits.max_tokens}; "
+                "send fewer or shorter parts",
+                code="too_many_tokens",
+                limit="max_tokens",
+            )
+        return ids
+
+    def _units(self, part: Part, store: FeatureStore | None) -> list[Unit]:
+        cached = store.get(part.digest) if store is not None else None
+        if cached is None:
+            return self.reader.units(part)
+        first, units = 0, []
+        for features_TGC in cached:
+            units.append(Unit(tokens=len(features_TGC), first=first, features=features_TGC))
+            first += len(features_TGC) if part.modality is Modality.VIDEO else 0
+        return units
+
+    def _checked_parts(self, content: Content) -> list[Part]:
+        limits = self.config.limits
+        if len(content.parts) > limits.max_parts:
+            raise ContentError(
+                f"the content has {len(content.parts)} parts, more than max_parts={limits.max_parts}",
+                code="too_many_parts",
+                limit="max_parts",
+            )
+        for part in content.parts:
+            if part.modality not in self.modalities:
+                raise CapabilityError(
+                    f"this model embeds {', '.join(sorted(self.modalities))}; a part is {part.modality}"
+                )
+            if part.data is not None and len(part.data) > limits.max_media_bytes:
+                raise ContentError(
+                    f"a {part.modality} part has {len(part.data)} bytes, more than max_media_bytes="
+                    f"{limits.max_media_bytes}",
+                    code=f"{part.modality}_too_large",
+                    limit="max_media_bytes",
+                )
+        return self._with_prompt(content)
+
+    def _with_prompt(self, content: Content) -> list[Part]:
+        """Put the task prefix before the first part, when that is text: media take no prefix."""
+        if content.task is None:
+            return list(content.parts)
+        if content.task not in self.config.prompts:
+            known = ", ".join(sorted(self.config.prompts))
+            raise ContentError(f"unknown task {content.task!r}; this model knows: {known}", code="unknown_task")
+        first, *rest = content.parts
+        if first.modality is not Modality.TEXT:
+            return list(content.parts)
+        return [Part(Modality.TEXT, text=self.config.prompts[content.task] + (first.text or "")), *rest]
+
+    def _text_ids(self, value: str) -> list[int]:
+        ids: list[int] = self.tokenizer.encode(value, add_special_tokens=False).ids
+        return ids[: self.config.max_text_tokens]
+
+    def _special_ids(self) -> tuple[int, int]:
+        ids = self.tokenizer.encode("a", add_special_tokens=True).ids
+        return ids[0], ids[-1]
+
+
+def _collate(plan: _Plan) -> MediaTokens:
+    """Number the tokens of one modality and group tower inputs of equal shape into calls."""
+    starts = np.cumsum([0, *(u.tokens for u in plan.units)])
+    total = int(starts[-1])
+    position_K, row_K, column_K = (np.empty(total, dtype=np.int64) for _ in range(3))
+    features_KGC: Array | None = None
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for i, unit in enumerate(plan.units):
+        span = slice(int(starts[i]), int(starts[i + 1]))
+        steps = np.arange(unit.tokens)
+        position_K[span] = unit.first + steps
+        row_K[span] = plan.rows[i]
+        column_K[span] = plan.columns[i] + steps
+        if unit.features is not None:
+            if features_KGC is None:
+                features_KGC = np.zeros((total, *unit.features.shape[1:]), dtype=np.float32)
+            features_KGC[span] = unit.features
+        elif unit.inputs is not None:
+            groups.setdefault(unit.inputs.shape, []).append(i)
+    calls = tuple(_call(plan.units, members, starts) for members in groups.values())
+    return MediaTokens(features_KGC, position_K, row_K, column_K, calls)
+
+
+def _call(units: list[Unit], members: list[int], starts: np.ndarray[tuple[int], np.dtype[np.int64]]) -> TowerCall:
+    inputs = np.stack([units[i].inputs for i in members])  # type: ignore[arg-type]  # only units with inputs are members
+    tokens_BT = np.stack([np.arange(starts[i], starts[i + 1]) for i in members])
+    return TowerCall(inputs, tokens_BT)
+
+
