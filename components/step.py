@@ -2,12 +2,14 @@
 
 import json
 import os
+import resource
+import select
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +20,6 @@ from model.errors import OmnivecError
 
 TERMINAL = "OMNIVEC_TERMINAL"
 RUNNER = "OMNIVEC_RUNNER_PID"
-WATCH_SECONDS = 1.0
 BESIDE = "step.json"
 Status = Literal["running", "ok", "failed", "cached"]
 
@@ -159,12 +160,9 @@ def _end_with(runner: str | None) -> None:
         return
 
     def watch(pid: int) -> None:
-        while True:
-            try:
-                os.kill(pid, 0)
-            except ProcessLookupError:
-                os._exit(143)
-            time.sleep(WATCH_SECONDS)
+        with suppress(ProcessLookupError):
+            select.select([os.pidfd_open(pid)], [], [])  # readable once the process has ended
+        os._exit(143)
 
     threading.Thread(target=watch, args=(int(runner),), name="runner-watch", daemon=True).start()
 
@@ -175,6 +173,4 @@ def _say(line: str) -> None:
 
 
 def _peak_mb() -> float:
-    import resource
-
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)

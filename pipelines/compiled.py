@@ -7,6 +7,8 @@ from typing import Any
 from model.errors import OmnivecError
 from pipelines.config import RunConfig
 
+CONNECT_SECONDS = 5.0
+
 
 class ClusterError(OmnivecError):
     """No Kubeflow Pipelines answers at the given address, or it refused the run."""
@@ -40,8 +42,6 @@ def submit(config: RunConfig, host: str, *, image: str | None = None, corpus_dig
     Raises:
         ClusterError: nothing answers at ``host``, or it refused.
     """
-    from urllib.error import URLError
-
     from kfp_server_api.exceptions import ApiException
     from urllib3.exceptions import HTTPError
 
@@ -59,7 +59,7 @@ def submit(config: RunConfig, host: str, *, image: str | None = None, corpus_dig
             )
     except ApiException as error:
         raise ClusterError(f"{host} refused the run: HTTP {error.status} {error.reason}: {error.body}") from error
-    except (HTTPError, URLError, OSError, ValueError, RuntimeError) as error:
+    except (HTTPError, OSError, RuntimeError) as error:
         raise ClusterError(
             f"no Kubeflow Pipelines answers at {host} ({type(error).__name__}: {error}). Check the address, or open it "
             "with 'kubectl port-forward -n kubeflow svc/ml-pipeline-ui 8080:80' and use --host http://127.0.0.1:8080"
@@ -68,7 +68,14 @@ def submit(config: RunConfig, host: str, *, image: str | None = None, corpus_dig
 
 
 def connect(host: str, namespace: str) -> Any:
-    """A kfp client that does not retry for minutes when nothing answers."""
+    """A kfp client; an address where nothing listens is noticed at once, where kfp would retry for minutes."""
+    import socket
+    from urllib.parse import urlsplit
+
     import kfp
 
+    address = urlsplit(host if "://" in host else f"https://{host}")
+    port = address.port or (80 if address.scheme == "http" else 443)
+    with socket.create_connection((address.hostname or "", port), timeout=CONNECT_SECONDS):
+        pass
     return kfp.Client(host=host, namespace=namespace)

@@ -8,7 +8,7 @@ from typing import TextIO
 
 STAMP = re.compile(r"^\d\d:\d\d:\d\d\.\d{3} - (?P<level>[A-Z]+) - (?P<text>.*)$")
 COLOUR = re.compile(r"\x1b\[\d+m")
-CACHED = re.compile(r"^Task (?P<task>\S+) cache hit")
+CACHED = re.compile(r"^Task (?P<task>\S+) cache hit \(key=(?P<key>[0-9a-f]+)\)")
 EXECUTOR = "[KFP Executor"
 DUMP = "Got executor_input:"
 INDENT = "    "
@@ -68,9 +68,9 @@ class StepFilter(io.TextIOBase):
 
 
 class CacheListener(logging.Handler):
-    """Calls back with the task name when kfp.local logs that it took a task from its cache."""
+    """Calls back with task and start of the cache key when kfp.local logs that it took a task from its cache."""
 
-    def __init__(self, on_cached: Callable[[str], None]) -> None:
+    def __init__(self, on_cached: Callable[[str, str], None]) -> None:
         super().__init__(logging.INFO)
         self.on_cached = on_cached
 
@@ -78,4 +78,4 @@ class CacheListener(logging.Handler):
         """Look for a cache hit in one log record."""
         hit = CACHED.match(record.getMessage())
         if hit:
-            self.on_cached(hit["task"])
+            self.on_cached(hit["task"], hit["key"])

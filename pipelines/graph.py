@@ -6,7 +6,6 @@ kfp 2.17 evaluates those as Python locally (GHSA-rhjm-6347-5x33), and the gate a
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from kfp import dsl
@@ -25,65 +24,11 @@ from components.train.component import train
 from components.train.config import TrainConfig
 from components.validate.component import validate
 from model.training.config import SoupConfig
-from pipelines.cluster import ClusterConfig, place
+from pipelines.cluster import ClusterConfig
 from pipelines.config import RunConfig
+from pipelines.plan import Graph
 
 PIPELINE = "omnivec-training"
-
-# Steps that act on the world outside their outputs (registry, a live server) run every time.
-UNCACHED = frozenset({"register", "serve_check", "gate", "drift"})
-
-
-@dataclass(frozen=True)
-class PlannedStep:
-    """One step of the pipeline.
-
-    Attributes:
-        name: name for people, such as ``train-align``.
-        component: folder under ``components``.
-        task: name of the task in the compiled pipeline.
-    """
-
-    name: str
-    component: str
-    task: str
-
-    @property
-    def cached(self) -> bool:
-        """Whether an earlier result with the same inputs may be taken."""
-        return self.component not in UNCACHED
-
-
-@dataclass
-class Graph:
-    """A pipeline under construction, and what is planned in it.
-
-    Attributes:
-        image: gives the container image of a component.
-        cluster: resources and storage of the steps; None for a local run.
-        steps: the plan, in order.
-        pipeline: the kfp pipeline, once built.
-    """
-
-    image: Callable[[str], str]
-    cluster: ClusterConfig | None = None
-    steps: list[PlannedStep] = field(default_factory=list)
-    pipeline: Any = None
-
-    def add(self, component: Any, name: str | None = None, **inputs: Any) -> Any:
-        """Add a task; ``name`` distinguishes several tasks of one component."""
-        kind = component.name.replace("-", "_")
-        if name is not None:
-            inputs["name"] = name
-        task = component(**inputs)
-        planned = PlannedStep(name or kind, kind, task.name)
-        task.set_display_name(planned.name)
-        task.set_container_image(self.image(kind))
-        task.set_caching_options(planned.cached)
-        if self.cluster is not None:
-            place(task, self.cluster, planned.name, kind)
-        self.steps.append(planned)
-        return task
 
 
 def build(config: RunConfig, image: Callable[[str], str], cluster: ClusterConfig | None = None) -> Graph:

@@ -1,0 +1,56 @@
+"""One run on this machine from a configuration to its summary."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal
+
+from components.corpora import corpus_digest, find_corpus
+from components.environment import Environment
+from components.tracking import end_parent, start_parent
+from pipelines.config import RunConfig
+from pipelines.graph import build
+from pipelines.local import RunError, execute, local_image, new_run_id
+from pipelines.plan import PlannedStep
+from pipelines.summary import Outcome, collect, save
+
+Status = Literal["ok", "failed", "interrupted"]
+ENDED = {"ok": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
+
+
+def run_here(
+    config: RunConfig, environment: Environment, *, announce: Callable[[list[PlannedStep]], None] = lambda _: None
+) -> Outcome:
+    """Run the whole chain and write its summary, however it ends.
+
+    Args:
+        config: the run.
+        environment: local state; ids of the run and of its MLflow parent are made here.
+        announce: told the planned steps before the first one starts.
+
+    Raises:
+        DataError: there is no corpus.
+        BusyError: another run uses the same local state.
+    """
+    corpus = find_corpus(config.corpus)
+    digest = corpus_digest(corpus)
+    graph = build(config, local_image)
+    environment = replace(environment, run_id=environment.run_id or new_run_id(config.name))
+    parent = start_parent(environment, config.name, {"config_digest": config.digest(), "corpus_digest": digest})
+    environment = replace(environment, parent_run=parent)
+    announce(graph.steps)
+    started = time.monotonic()
+    status: Status = "interrupted"
+    error: str | None = None
+    try:
+        execute(graph, {"corpus": config.corpus, "corpus_digest": digest}, environment)
+        status = "ok"
+    except RunError as failure:
+        status, error = "failed", str(failure)
+    except KeyboardInterrupt:
+        error = "interrupted by the user"
+    finally:
+        end_parent(environment, parent, status=ENDED[status])
+    outcome = collect(environment, graph.steps, status=status, seconds=time.monotonic() - started, error=error)
+    save(outcome, environment.home)
+    return outcome

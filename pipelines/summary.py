@@ -1,0 +1,128 @@
+"""The result of a run: ``summary.json``, and the table that people see."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from components.environment import Environment
+from components.step import StepRecord, read_records
+from pipelines.plan import PlannedStep
+
+SUMMARY = "summary.json"
+LATEST = "latest"
+REPORTS = ("report", "quarantine", "results")
+NOT_RUN = "not run"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended, as written to ``summary.json``.
+
+    Attributes:
+        run_id: folder under ``runs``.
+        status: ``ok``, ``failed`` or ``interrupted``.
+        seconds: wall-clock seconds of the whole run.
+        steps: name, seconds and status of each planned step, in order.
+        metrics: headline numbers of the evaluation, with chance and baseline beside them.
+        model: name, version, alias and digest of the registered model.
+        report: path of the evaluation report.
+        reports: paths of every report by step.
+        data: digests and counts of the corpus.
+        mlflow: tracking address and parent run.
+        failure: failed step, error and way out, or None.
+    """
+
+    run_id: str
+    status: Literal["ok", "failed", "interrupted"]
+    seconds: float
+    steps: Sequence[Mapping[str, Any]]
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    model: Mapping[str, Any] = field(default_factory=dict)
+    report: str | None = None
+    reports: Mapping[str, str] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    mlflow: Mapping[str, Any] = field(default_factory=dict)
+    failure: Mapping[str, str] | None = None
+
+
+def collect(
+    environment: Environment,
+    plan: Sequence[PlannedStep],
+    *,
+    status: Literal["ok", "failed", "interrupted"],
+    seconds: float,
+    error: str | None = None,
+) -> Outcome:
+    """Put together what the steps of a run recorded."""
+    records = read_records(environment)
+    steps = [_row(planned.name, records.get(planned.name), status) for planned in plan]
+    facts = {name: record.facts for name, record in records.items()}
+    evaluated = facts.get("evaluate", {})
+    return Outcome(
+        run_id=environment.run_id or "",
+        status=status,
+        seconds=round(seconds, 1),
+        steps=steps,
+        metrics=_headline(evaluated),
+        model=_model(facts),
+        report=evaluated.get("report"),
+        reports={name: values["report"] for name, values in facts.items() if "report" in values},
+        data={key: value for key, value in facts.get("validate", {}).items() if key not in REPORTS},
+        mlflow={"tracking_uri": environment.tracking_uri, "run": environment.parent_run},
+        failure=_failure(steps, records, environment, error) if status != "ok" else None,
+    )
+
+
+def save(outcome: Outcome, home: Path) -> Path:
+    """Write ``runs/<run_id>/summary.json`` and point ``runs/latest`` at the run."""
+    folder = home / "runs" / outcome.run_id
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / SUMMARY
+    path.write_text(json.dumps(vars(outcome), indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+    fresh = folder.parent / f".{LATEST}"
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(outcome.run_id)
+    fresh.replace(folder.parent / LATEST)
+    return path
+
+
+def _row(name: str, record: StepRecord | None, status: str) -> dict[str, Any]:
+    if record is None:
+        return {"name": name, "seconds": 0.0, "status": NOT_RUN}
+    ended = record.status if record.status != "running" else ("interrupted" if status == "interrupted" else "failed")
+    return {"name": name, "seconds": record.seconds, "status": ended, "peak_mb": record.peak_mb}
+
+
+def _headline(evaluated: Mapping[str, Any]) -> dict[str, Any]:
+    """Headline metrics: what the evaluate step put under ``headline``."""
+    return dict(evaluated.get("headline", {}))
+
+
+def _model(facts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    registered, decided = facts.get("register", {}), facts.get("gate", {})
+    model = {key: registered[key] for key in ("name", "version", "digest") if key in registered}
+    if model:
+        model["alias"] = decided.get("alias", registered.get("alias"))
+        model["promoted"] = bool(decided.get("promoted", False))
+    return model
+
+
+def _failure(
+    steps: Sequence[Mapping[str, Any]], records: Mapping[str, StepRecord], environment: Environment, error: str | None
+) -> dict[str, str]:
+    broken = next((row["name"] for row in steps if row["status"] in {"failed", "interrupted"}), None)
+    if broken is None:
+        return {"step": "", "error": error or "the run ended before its first step", "next": "run it again"}
+    reason = records[broken].error or error or "the process was killed"
+    if records[broken].status == "running":
+        reason = f"the process of the step ended without a word (killed, or out of memory): {reason}"
+    again = f"Put it right and start the same command again: the steps before {broken} come from the cache"
+    if broken.startswith("train"):
+        again += ", and training goes on from its last checkpoint"
+    return {"step": broken, "error": reason, "next": f"{again}. Its record: {_record(environment, broken)}"}
+
+
+def _record(environment: Environment, name: str) -> Path:
+    return environment.home / "runs" / (environment.run_id or "") / "steps" / f"{name}.json"

@@ -1,0 +1,58 @@
+"""The summary of a run as people read it in a terminal."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.summary import Outcome
+
+STYLES = {"ok": "green", "cached": "cyan", "failed": "bold red", "interrupted": "yellow", "not run": "dim"}
+
+
+def show(outcome: Outcome, console: Console | None = None) -> None:
+    """Print steps, headline metrics, the model and where the reports are."""
+    console = console or Console()
+    console.print(_steps(outcome))
+    if outcome.metrics:
+        console.print(_metrics(outcome))
+    if outcome.model:
+        described = "  ".join(f"{key}={value}" for key, value in outcome.model.items())
+        console.print(f"model    {described}", soft_wrap=True)
+    for step, path in outcome.reports.items():
+        console.print(f"report   {step}: {path}", soft_wrap=True)
+    if outcome.failure:
+        console.print(f"\n[bold red]{outcome.status}[/] {outcome.failure['step']}", soft_wrap=True)
+        console.print(outcome.failure["error"], markup=False, soft_wrap=True)
+        console.print(outcome.failure["next"], markup=False, soft_wrap=True)
+
+
+def _steps(outcome: Outcome) -> Table:
+    table = Table("step", "status", "seconds", "peak MB", title=f"{outcome.run_id}: {outcome.status}")
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for row in outcome.steps:
+        style = STYLES.get(row["status"], "")
+        memory = f"{row['peak_mb']:.0f}" if row.get("peak_mb") else ""
+        table.add_row(row["name"], f"[{style}]{row['status']}[/]", f"{row['seconds']:.1f}", memory)
+    table.add_section()
+    table.add_row("all", outcome.status, f"{outcome.seconds:.1f}")
+    return table
+
+
+def _metrics(outcome: Outcome) -> Table:
+    """One row per metric; entries that are mappings fill the columns they name."""
+    rows: dict[str, dict[str, Any]] = {
+        name: value if isinstance(value, dict) else {"value": value} for name, value in outcome.metrics.items()
+    }
+    columns = list(dict.fromkeys(key for row in rows.values() for key in row))
+    table = Table("metric", *columns, title="held-out quality")
+    for name, row in rows.items():
+        table.add_row(name, *(_number(row.get(column)) for column in columns))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    return table
+
+
+def _number(value: Any) -> str:
+    return "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
