@@ -24,7 +24,7 @@ make_venv() {
     elif "$python" -m pip --version >/dev/null 2>&1; then
         # Debian splits ensurepip off into python3-venv; its pip can still fill an environment without it.
         "$python" -m venv --without-pip "$venv"
-        "$python" -m pip --python "$venv/bin/python" install --quiet pip
+        "$python" -m pip --python "$venv/bin/python" install -qq pip
     else
         echo "$python has neither ensurepip nor pip, so no virtual environment can be made." >&2
         echo "On Debian 12: apt-get install python3-venv. Without root: get pip for your user, then run make again." >&2
