@@ -38,9 +38,12 @@ pip=("$venv/bin/python" -m pip)
 
 echo "Installing $(grep -c == requirements.lock) locked packages into $venv ..."
 # The lock is complete, so nothing has to be resolved.
-"${pip[@]}" install -qq --no-deps -r requirements.lock
+"${pip[@]}" install -qq --no-deps --no-compile -r requirements.lock
 if ! "$venv/bin/python" -c 'import torch' 2>/dev/null; then
     # This machine's torch build wants more (CUDA libraries, for instance): let pip find what.
     "${pip[@]}" install -qq -r requirements.lock
 fi
 "${pip[@]}" install -qq --no-deps -e .
+echo "Compiling them on $(nproc) cores ..."
+# pip would compile on one core; a few packages ship templates that are no valid Python, which is no error.
+"$venv/bin/python" -m compileall -qq -j 0 "$venv/lib" || true
