@@ -1,17 +1,17 @@
 """Start the service as a process of its own, wait until it is ready, and stop it with all its children."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import psutil
 
 from serving.config import CONFIG_VARIABLE, ServingConfig
 from serving.errors import LaunchError
@@ -107,13 +107,18 @@ def wait_ready(server: Server, timeout_seconds: float = 120.0) -> None:
 
 
 def stop(server: Server, timeout_seconds: float = 20.0) -> None:
-    """Stop the whole process group: politely first, so that captures are written; by force after the timeout."""
-    _signal_group(server.process.pid, signal.SIGTERM)
-    deadline = time.monotonic() + timeout_seconds
-    while time.monotonic() < deadline and (server.process.poll() is None or _group_lives(server.process.pid)):
-        time.sleep(POLL_SECONDS)
-    _signal_group(server.process.pid, signal.SIGKILL)
-    server.process.wait(timeout=10)
+    """Stop the server and its workers: politely first, so that captures are written; by force after the timeout.
+
+    BentoML puts its workers into process groups of their own, so the tree is followed instead of the group.
+    """
+    family = _family(server.process.pid)
+    server.process.terminate()
+    _, alive = psutil.wait_procs(family, timeout=timeout_seconds)
+    for process in alive:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(alive, timeout=5)
+    server.process.wait(timeout=5)
 
 
 @contextmanager
@@ -141,16 +146,10 @@ def _status(client: httpx.Client, path: str) -> int | None:
         return None
 
 
-def _signal_group(pid: int, number: int) -> None:
+def _family(pid: int) -> list[psutil.Process]:
+    """The process and all that descend from it; empty when it has ended."""
     try:
-        os.killpg(pid, number)
-    except ProcessLookupError:
-        return
-
-
-def _group_lives(pid: int) -> bool:
-    try:
-        os.killpg(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+        parent = psutil.Process(pid)
+        return [parent, *parent.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []

@@ -92,7 +92,7 @@ class RequestMiddleware:
 
     @staticmethod
     def _report(scope: Scope, exchange: _Exchange) -> None:
-        route = getattr(scope.get("route"), "path", "unmatched")
+        route = getattr(scope.get("route"), "path", "") or "unmatched"  # a mount is a route without a path
         seconds = time.monotonic() - exchange.started
         metrics().requests.labels(route, str(exchange.status)).inc()
         metrics().request_seconds.labels(route).observe(seconds)

@@ -15,17 +15,22 @@ from serving.config import ServingConfig
 from serving.host import ModelHost
 from serving.telemetry import configure_logging
 
-configure_logging()
 host = ModelHost(ServingConfig.from_environment())
 app = create_app(host)
 
 
-@bentoml.service(name="omnivec", workers=1, traffic={"timeout": 120, "max_concurrency": 4096})
+@bentoml.service(
+    name="omnivec",
+    workers=1,
+    traffic={"timeout": 120, "max_concurrency": 4096},  # our own limits are stricter and answer in OpenAI's shape
+    logging={"access": {"enabled": False}},  # the app logs each request once, as JSON and without query strings
+)
 @bentoml.asgi_app(app, path="/")
 class OmnivecService:
     """Serves the artifact of the configuration file that ``OMNIVEC_SERVING_CONFIG`` names."""
 
     def __init__(self) -> None:
+        configure_logging()
         host.start()
 
     async def __is_alive__(self) -> bool:

@@ -62,7 +62,8 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure_logging() -> None:
-    """Send the service's log to stderr as JSON lines, once."""
+    """Send the service's log to stderr as JSON lines. May be called again: BentoML disables loggers it finds."""
+    log.disabled = False
     if not log.handlers:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(JsonFormatter())

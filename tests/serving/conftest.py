@@ -1,0 +1,55 @@
+"""The HTTP layer over the dummy encoder: no weights, no process."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from serving.app import create_app
+from serving.config import CaptureConfig, RequestLimits, ServingConfig
+from serving.dummy import DummyEncoder
+from serving.engine import Engine
+from serving.host import ModelHost
+
+SPACE = "0123456789abcdef"
+
+
+def dummy_engine(_: ServingConfig) -> Engine:
+    """An engine over the dummy encoder."""
+    return Engine(DummyEncoder(), vector_space=SPACE)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> ServingConfig:
+    """Small limits and a capture of everything."""
+    return ServingConfig(
+        artifact=tmp_path / "artifact",
+        version="7",
+        limits=RequestLimits(items_per_request=8, queue_items=16, body_bytes=300_000),
+        capture=CaptureConfig(directory=tmp_path / "captures", flush_seconds=60),
+    )
+
+
+@pytest.fixture
+def make_client(config: ServingConfig) -> Iterator[Callable[..., TestClient]]:
+    """Build a client of a warm app; closes hosts at the end."""
+    hosts: list[ModelHost] = []
+
+    def make(config: ServingConfig = config, load: Callable[[ServingConfig], Engine] = dummy_engine) -> TestClient:
+        host = ModelHost(config, load)
+        host.open()
+        hosts.append(host)
+        return TestClient(create_app(host), raise_server_exceptions=False)
+
+    yield make
+    import asyncio
+
+    for host in hosts:
+        asyncio.run(host.close())
+
+
+@pytest.fixture
+def client(make_client: Callable[..., TestClient]) -> TestClient:
+    """A client of a warm app."""
+    return make_client()
