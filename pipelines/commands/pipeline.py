@@ -1,0 +1,81 @@
+"""Commands on whole runs: run, compile, submit, config."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from pipelines.commands.options import Image, Output, Overrides, Recipe
+
+INTERRUPTED = 130
+NO_CLUSTER = 3
+
+
+def run(recipe: Recipe = "quickstart", set_: Overrides = None) -> None:
+    """Run the whole chain on this machine and print its summary."""
+    from components.environment import Environment
+    from pipelines.plan import PlannedStep
+    from pipelines.recipe import load
+    from pipelines.run import run_here
+    from pipelines.summary import SUMMARY
+    from pipelines.table import show
+
+    config = load(recipe, set_ or ())
+    environment = Environment.from_env()
+
+    def announce(steps: list[PlannedStep]) -> None:
+        typer.echo(f"{config.name}: {' -> '.join(step.name for step in steps)}", err=True)
+
+    outcome = run_here(config, environment, announce=announce)
+    show(outcome)
+    typer.echo(f"summary  {environment.home / 'runs' / outcome.run_id / SUMMARY}")
+    if outcome.status != "ok":
+        raise typer.Exit(INTERRUPTED if outcome.status == "interrupted" else 1)
+
+
+def compile_(recipe: Recipe = "quickstart", set_: Overrides = None, image: Image = None, output: Output = None) -> None:
+    """Compile the training pipeline to the YAML of Kubeflow Pipelines."""
+    from pipelines.compiled import compile_yaml
+    from pipelines.recipe import load
+
+    text = compile_yaml(load(recipe, set_ or ()), image)
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        output.write_text(text, encoding="utf-8")
+        typer.echo(f"wrote {output}", err=True)
+
+
+def submit(
+    host: Annotated[str, typer.Option(help="Address of Kubeflow Pipelines, such as http://127.0.0.1:8080.")],
+    recipe: Recipe = "quickstart",
+    set_: Overrides = None,
+    image: Image = None,
+) -> None:
+    """Start the training pipeline on a cluster. Exit code 3: no cluster answers."""
+    from components.corpora import corpus_digest, find_corpus
+    from pipelines.compiled import ClusterError
+    from pipelines.compiled import submit as submit_run
+    from pipelines.recipe import load
+
+    config = load(recipe, set_ or ())
+    digest = corpus_digest(find_corpus(config.corpus))
+    try:
+        run_id = submit_run(config, host, image=image, corpus_digest=digest)
+    except ClusterError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(NO_CLUSTER) from error
+    typer.echo(f"{host.rstrip('/')}/#/runs/details/{run_id}")
+
+
+def config(
+    recipe: Recipe = "quickstart",
+    set_: Overrides = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of a recipe instead.")] = False,
+) -> None:
+    """Check a recipe and print it with every default filled in."""
+    from pipelines.config import RunConfig
+    from pipelines.recipe import load
+
+    document = RunConfig.model_json_schema() if schema else load(recipe, set_ or ()).model_dump(mode="json")
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
