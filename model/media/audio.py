@@ -99,8 +99,8 @@ def _read(file: soundfile.SoundFile, limits: Limits) -> NDArray[np.float32]:
 def _check_length(frames: int, rate: int, limits: Limits) -> None:
     if frames > limits.max_audio_seconds * rate:
         raise ContentError(
-            f"the audio lasts {frames / rate:.1f} s or more; at most {limits.max_audio_seconds:g} s are accepted: cut it "
-            "into pieces",
+            f"the audio lasts {frames / rate:.1f} s or more; at most {limits.max_audio_seconds:g} s are accepted: "
+            "cut it into pieces",
             code="audio_too_long",
             limit="max_audio_seconds",
         )

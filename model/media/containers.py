@@ -104,7 +104,7 @@ def _gif(data: bytes) -> bool:
 
 
 def _riff(data: bytes) -> bool:
-    return len(data) >= 8 and struct.unpack_from("<I", data, 4)[0] + 8 <= len(data)
+    return len(data) >= 8 and int.from_bytes(data[4:8], "little") + 8 <= len(data)
 
 
 def _wav(data: bytes) -> bool:
@@ -112,7 +112,7 @@ def _wav(data: bytes) -> bool:
     while at + 8 <= len(data):
         name, size = struct.unpack_from("<4sI", data, at)
         if name == b"data":
-            return size == STREAMED_SIZE or at + 8 + size <= len(data)
+            return bool(size == STREAMED_SIZE or at + 8 + size <= len(data))
         at += 8 + size + size % 2
     return False
 

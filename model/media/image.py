@@ -42,7 +42,7 @@ def decode_image(data: bytes, limits: Limits, *, size: int) -> NDArray[np.uint8]
         raise _too_large(str(error), limits) from error
     except Exception as error:  # Pillow raises many kinds for damaged files
         raise ContentError(
-            f"the image ({container}, {len(data)} bytes) cannot be decoded: {error}; save it anew or send another format",
+            f"the image ({container}, {len(data)} bytes) cannot be decoded: {error}; save it anew",
             code="image_truncated" if "truncated" in str(error) else "image_undecodable",
         ) from error
 

@@ -46,7 +46,8 @@ def log_mel(wave_N: NDArray[np.float32], samples: int, bands: int = 80) -> NDArr
     power_TF = np.abs(np.fft.rfft(frames_TW * _hann(), axis=1)) ** 2
     mel_MT = np.log10(np.maximum(mel_filters(bands).T @ power_TF.T, 1e-10))
     mel_MT = np.maximum(mel_MT, mel_MT.max() - DYNAMIC_RANGE)
-    return ((mel_MT + 4.0) / 4.0).astype(np.float32)
+    scaled_MT: NDArray[np.float32] = ((mel_MT + 4.0) / 4.0).astype(np.float32)
+    return scaled_MT
 
 
 @lru_cache(maxsize=8)

@@ -125,7 +125,7 @@ def _index(data: bytes, container: str, limits: Limits) -> tuple[list[float], fl
         promised = stream.frames
     if any(packet.is_corrupt for packet in packets) or len(packets) < promised:
         raise ContentError(
-            f"the video ({container}) is damaged or cut: {len(packets)} packets of {max(promised, len(packets))} readable",
+            f"the video ({container}) is damaged or cut: {len(packets)} packets, {promised} promised",
             code="video_truncated",
         )
     shown = [packet for packet in packets if not packet.is_discard]  # an edit list may hide the first ones

@@ -80,12 +80,8 @@ class Block(nn.Module):
     def __init__(self, inputs: int, stage: StageConfig, stride: int, *, fused: bool) -> None:
         super().__init__()
         hidden = inputs * stage.expansion
-        self.expand = (
-            nn.Identity() if stage.expansion == 1 else ConvNorm(inputs, hidden, 1, active=True, fused=fused)
-        )
-        self.depthwise = ConvNorm(
-            hidden, hidden, stage.kernel, stride=stride, groups=hidden, active=True, fused=fused
-        )
+        self.expand = nn.Identity() if stage.expansion == 1 else ConvNorm(inputs, hidden, 1, active=True, fused=fused)
+        self.depthwise = ConvNorm(hidden, hidden, stage.kernel, stride=stride, groups=hidden, active=True, fused=fused)
         self.project = ConvNorm(hidden, stage.channels, 1, active=False, fused=fused)
         self.skip = stride == 1 and inputs == stage.channels
 

@@ -6,6 +6,7 @@ weights as one fp16 scale and 16 bytes whose low nibbles are weights 0..15 and h
 
 import struct
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -126,7 +127,7 @@ def _read_vocabulary(cursor: _Cursor) -> Vocabulary:
     offsets = cursor.array("<u4", count + 1).tolist()
     scores = cursor.array("<f4", count).tolist()
     blob = cursor.take(size)
-    texts = [blob[start:end].decode() for start, end in zip(offsets, offsets[1:], strict=False)]
+    texts = [blob[start:end].decode() for start, end in pairwise(offsets)]
     return Vocabulary(list(zip(texts, scores, strict=True)), bos, eos, pad, unk)
 
 

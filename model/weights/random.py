@@ -61,6 +61,8 @@ def _image(directory: Path) -> None:
     tower = EfficientNetLite(TINY_IMAGE)
     for module in tower.modules():  # as after training, so that folding the norms changes something
         if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
             nn.init.normal_(module.running_mean, std=0.2)
             nn.init.uniform_(module.running_var, 0.5, 2.0)
             nn.init.uniform_(module.weight, 0.5, 1.5)

@@ -104,7 +104,9 @@ def load_state(directory: Path) -> dict[str, "Tensor"]:
     try:
         state = load_file(directory / MODEL)
     except (SafetensorError, OSError) as error:
-        raise ArtifactError(f"{directory / MODEL} is unreadable: {error}; delete {directory} to convert again") from error
+        raise ArtifactError(
+            f"{directory / MODEL} is unreadable: {error}; delete {directory} to convert again"
+        ) from error
     return {name: t.float() if t.dtype == torch.float16 else t for name, t in state.items()}
 
 

@@ -104,7 +104,9 @@ def test_an_impossible_sample_rate_is_refused(rate: int) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(tail=st.binary(max_size=300), magic=st.sampled_from([b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"RIFF\0\0\0\0WAVE"]))
+@given(
+    tail=st.binary(max_size=300), magic=st.sampled_from([b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"RIFF\0\0\0\0WAVE"])
+)
 def test_garbage_never_raises_anything_else(tail: bytes, magic: bytes) -> None:
     with pytest.raises(ContentError):
         decode_audio(magic + tail, LIMITS)

@@ -105,7 +105,7 @@ def test_a_cut_file_is_refused_wherever_it_is_cut(container: str, codec: str) ->
 
 
 @pytest.mark.parametrize("make", [clip, gif])
-def test_limits_hold_before_any_frame_is_decoded(make, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN001
+def test_limits_hold_before_any_frame_is_decoded(make, monkeypatch: pytest.MonkeyPatch) -> None:
     data = make()
     decode_video(data, Limits(max_video_seconds=2.0, max_video_pixels=64 * 48), size=16, max_frames=2)
     monkeypatch.setattr("model.media.video._decode", lambda *_: pytest.fail("frames were decoded"))
@@ -133,13 +133,14 @@ def test_sound_without_pictures_is_refused() -> None:
 def test_damaged_pictures_are_refused_or_decoded_but_never_crash() -> None:
     data = bytearray(clip())
     start = data.index(b"mdat") + 4
-    rng = np.random.default_rng(0)
+    rng, outcomes = np.random.default_rng(0), set()
     for _ in range(10):
         damaged = bytearray(data)
         damaged[start : start + 300] = rng.integers(0, 256, 300, dtype=np.uint8).tobytes()
         try:
             frames, _ = decode_video(bytes(damaged), LIMITS, size=16, max_frames=4)
         except ContentError as error:
-            assert error.code in {"video_undecodable", "video_truncated"}
+            outcomes.add(error.code)
         else:
-            assert len(frames) == 4
+            outcomes.add(f"{len(frames)} frames")
+    assert outcomes <= {"video_undecodable", "video_truncated", "4 frames"}

@@ -25,5 +25,5 @@ def test_the_cases_cover_every_kind() -> None:
 def test_unknown_kinds_are_refused() -> None:
     with pytest.raises(ValidationError, match="kind"):
         TypeAdapter(TowerConfig).validate_python({"kind": "resnet"})
-    with pytest.raises(ConfigError, match="known: .*whisper"):
+    with pytest.raises(ConfigError, match=r"known: .*whisper"):
         build_tower(TINY_AUDIO.model_copy(update={"kind": "resnet"}))

@@ -47,7 +47,7 @@ def write_e5(values: dict[str, np.ndarray]) -> tuple[bytes, dict[str, np.ndarray
     head += np.array([score for _, score in PIECES], "<f4").tobytes() + blob + struct.pack("<iI", 1, 5) + b"12345"
     packed, meant = {}, {}
     for name, array in values.items():
-        is_packed = name == "emb.word" or name.split(".")[1] in MATRICES and name.endswith(".w")
+        is_packed = name == "emb.word" or (name.split(".")[1] in MATRICES and name.endswith(".w"))
         packed[name], meant[name] = quantise_q4(array) if is_packed else (array.tobytes(), array)
         packed[name] = (int(is_packed), packed[name])
     directory_size = 4 + sum(2 + len(name) + 21 for name in packed)

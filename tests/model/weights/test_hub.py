@@ -53,8 +53,8 @@ def test_models_in_transformers_layout_are_converted(tiny: WeightPaths, tmp_path
 
 def test_other_model_types_and_missing_files_are_refused(tiny: WeightPaths, tmp_path: Path) -> None:
     text, audio = hub_models(tiny, tmp_path)
+    (audio / "tokenizer.json").write_text("{}")
     with pytest.raises(ArtifactError, match="'whisper' model, expected 'bert'"):
-        (audio / "tokenizer.json").write_text("{}")
         hub_weights(tmp_path / "home", text=str(audio), audio=str(audio))
     (text / "model.safetensors").rename(text / "pytorch_model.bin")
     with pytest.raises(ArtifactError, match=r"has no model\.safetensors"):

@@ -36,7 +36,12 @@ def test_the_tokenizer_gives_the_ids_of_xlm_r() -> None:
 def test_translations_find_each_other() -> None:
     tokenizer, trunk = load_tokenizer(PATHS["text"]), load_text_trunk(PATHS["text"])
     english = ["The cat sleeps on the sofa.", "How do I bake bread?", "The train to Berlin is late.", "Save the file."]
-    foreign = ["Le chat dort sur le canapé.", "Wie backe ich Brot?", "ベルリン行きの電車は遅れています。", "Guarde el archivo."]
+    foreign = [
+        "Le chat dort sur le canapé.",
+        "Wie backe ich Brot?",
+        "ベルリン行きの電車は遅れています。",
+        "Guarde el archivo.",
+    ]
 
     def embed(sentence: str) -> torch.Tensor:
         ids = torch.tensor([tokenizer.encode(f"query: {sentence}").ids])

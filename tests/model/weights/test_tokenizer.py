@@ -17,7 +17,9 @@ def test_words_become_pieces_between_the_specials() -> None:
     assert TOKENIZER.decode(TOKENIZER.encode("a cats").ids) == "a cats"
 
 
-@pytest.mark.parametrize("text", ["  a   cats ", "a\tcats", "a\n\ncats\n", "a\u3000cats", "a\u200bcats", "\ufeffa cats"])
+@pytest.mark.parametrize(
+    "text", ["  a   cats ", "a\tcats", "a\n\ncats\n", "a\u3000cats", "a\u200bcats", "\ufeffa cats"]
+)
 def test_white_space_of_any_kind_counts_once(text: str) -> None:
     assert pieces(text) == pieces("a cats")
 
