@@ -1,0 +1,65 @@
+"""Commands on a corpus: ``omnivec data stats`` and ``omnivec data validate``."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.commands.options import Overrides, Recipe
+
+app = typer.Typer(help="Look at a corpus and check it.", no_args_is_help=True)
+
+Corpus = Annotated[str | None, typer.Argument(help="Directory of shards; default: the recipe's corpus.")]
+
+
+@app.command()
+def stats(corpus: Corpus = None, recipe: Recipe = "quickstart") -> None:
+    """Count the records of a corpus by source, task, split and language."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from components.corpora import corpus_digest, find_corpus
+    from data.records import SPLITS
+    from data.shards import read_records, shard_paths
+
+    folder = find_corpus(corpus or _corpus_of(recipe))
+    rows: Counter[tuple[str, str, str]] = Counter()
+    languages: dict[tuple[str, str], set[str]] = {}
+    for path in shard_paths(folder):
+        for record in read_records(path):
+            rows[record.source, record.task, record.split] += 1
+            languages.setdefault((record.source, record.task), set()).add(record.languages[0])
+    table = Table("source", "task", *SPLITS, "languages", title=f"{folder} {corpus_digest(folder)[:12]}")
+    for source, task in sorted(languages):
+        counts = (f"{rows[source, task, split]}" for split in SPLITS)
+        table.add_row(source, task, *counts, str(len(languages[source, task])))
+    table.add_section()
+    total = {split: sum(n for key, n in rows.items() if key[2] == split) for split in SPLITS}
+    table.add_row("all", "", *map(str, total.values()), str(len(set().union(*languages.values()))))
+    Console().print(table)
+
+
+@app.command()
+def validate(
+    corpus: Corpus = None,
+    recipe: Recipe = "quickstart",
+    set_: Overrides = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory for results.")] = Path("validation"),
+) -> None:
+    """Check a corpus as the first step of a run would, without running the rest."""
+    from components.corpora import find_corpus
+    from components.validate.run import run
+    from pipelines.recipe import load
+
+    config = load(recipe, set_ or ())
+    places = {name: output / name for name in ("dataset", "quarantine")}
+    result = run(config.data, corpus=find_corpus(corpus or config.corpus), report=output / "report.html", **places)
+    typer.echo(f"{result}\nreport  {output / 'report.html'}")
+
+
+def _corpus_of(recipe: str) -> str:
+    """The recipe's corpus, read without validating the rest: counting needs no other section."""
+    from pipelines.recipe import read
+
+    return str(read(recipe).get("corpus", "data/starter"))

@@ -1,0 +1,51 @@
+"""Recipes: every problem at once, before any work."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from model.errors import ConfigError
+from pipelines.config import RunConfig
+from pipelines.recipe import load, names, read
+
+
+@pytest.mark.parametrize("name", names())
+def test_recipes_are_valid_and_survive_a_round_trip(name: str) -> None:
+    config = load(name)
+    assert RunConfig.model_validate_json(config.model_dump_json()) == config
+    assert config.name == name
+
+
+def test_every_problem_is_reported_at_once_with_its_path() -> None:
+    overrides = ["colour=blue", "stages.0.steps=0", "stages.0.stepz=5", "model.source=floppy", "name=Bad Name"]
+    with pytest.raises(ConfigError) as refused:
+        load("debug", overrides)
+    text = str(refused.value)
+    for path in ("colour", "stages.0.align.steps", "stages.0.align.stepz", "model.source", "name"):
+        assert f"\n  {path}: " in text
+    assert "5 problem(s)" in text
+    assert "got 'floppy'" in text
+
+
+def test_unknown_stage_kind_names_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"'align'.*'finetune'.*'soup'"):
+        load("debug", ["stages.0.kind=pretrain"])
+
+
+@pytest.mark.parametrize("kinds", [["soup"], ["align", "soup", "soup"]])
+def test_soup_needs_a_stage_before_it(kinds: list[str]) -> None:
+    document = read("debug")
+    by_kind = {stage["kind"]: stage for stage in document["stages"]}
+    document["stages"] = [by_kind[kind] for kind in kinds]
+    with pytest.raises(ConfigError, match="needs a training stage right before it"):
+        RunConfig.parse(document)
+
+
+def test_digest_follows_values() -> None:
+    assert load("debug").digest() == load("debug").digest()
+    assert load("debug").digest() != load("debug", ["stages.0.steps=5"]).digest()
+
+
+def test_golden_schema_of_a_recipe(golden: Callable[[str, str], None]) -> None:
+    golden("recipe.schema.json", json.dumps(RunConfig.model_json_schema(), indent=2, sort_keys=True) + "\n")
