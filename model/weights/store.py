@@ -57,7 +57,7 @@ def make_once(directory: Path, fill: Callable[[Path], None]) -> Path:
 
 
 def is_complete(directory: Path) -> bool:
-    """Whether every file named in ``digests.json`` is there with its recorded size of at least one byte."""
+    """Whether every file named in ``digests.json`` is there and not empty; :func:`verify` compares the digests."""
     try:
         digests = json.loads((directory / DIGESTS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
