@@ -1,0 +1,1 @@
+"""Step: check a corpus, quarantine bad rows with their reasons, stop when it is broken as a whole."""

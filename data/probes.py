@@ -1,0 +1,132 @@
+"""What each media item of a corpus really is: decoded with the decoders of the model, measured, or refused with a code.
+
+Shape legend: S x S pixels, F frames, N samples, 3 colours.
+"""
+
+import io
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.content import media_digest
+from model.encoder import Limits
+from model.errors import ContentError
+from model.progress import progress
+
+PICTURE_SIZE = 64
+VIDEO_FRAMES = 4
+MOST_FRAMES = 20_000
+FLAT_RANGE = 4
+SILENT_PEAK = 1e-3
+WORKERS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Findings about one media item; what does not apply, or could not be found out, is ``None``.
+
+    Attributes:
+        digest: identity under which the shard stores the item.
+        modality: what the shard says it is.
+        code: ``None`` when it can be used, else the decoder's reason, ``media_digest_mismatch``,
+            ``media_modality_unknown`` or ``audio_silent``.
+        message: the reason in words.
+        container: format by its first bytes.
+        size: encoded bytes.
+        pixels: width times height of an image.
+        seconds: duration of a sound.
+        rate: samples per second of a sound as stored.
+        channels: channels of a sound as stored.
+        frames: frames of a video.
+        blank: a picture or video of one flat colour; only reported, for a "white large square" is just that.
+    """
+
+    digest: str
+    modality: str
+    size: int
+    code: str | None = None
+    message: str = ""
+    container: str | None = None
+    pixels: int | None = None
+    seconds: float | None = None
+    rate: int | None = None
+    channels: int | None = None
+    frames: int | None = None
+    blank: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    pixels: int | None = None
+    seconds: float | None = None
+    rate: int | None = None
+    channels: int | None = None
+    frames: int | None = None
+    blank: bool = False
+
+
+def probe_media(digest: str, modality: str, data: bytes, limits: Limits) -> Probe:
+    """Decode one item completely (a video: four of its frames) and measure it; never raises for bad media."""
+    from model.media.containers import sniff
+
+    size = len(data)
+    measure = _MEASURES.get(modality)
+    if measure is None:
+        rule = f"media of modality {modality!r}; known are {', '.join(_MEASURES)}"
+        return Probe(digest, modality, size, "media_modality_unknown", rule)
+    if media_digest(data) != digest:
+        return Probe(digest, modality, size, "media_digest_mismatch", "the bytes are not those of the stored digest")
+    container = sniff(data)
+    try:
+        facts = measure(data, limits)
+    except ContentError as error:
+        return Probe(digest, modality, size, error.code, str(error), container)
+    return Probe(digest, modality, size, container=container, **asdict(facts))
+
+
+def probe_all(items: Iterable[tuple[str, str, bytes]], limits: Limits, *, total: int | None = None) -> list[Probe]:
+    """Probe (digest, modality, bytes) items on two threads; the decoders release the interpreter lock."""
+    with ThreadPoolExecutor(WORKERS) as pool:
+        probes = pool.map(lambda item: probe_media(item[0], item[1], item[2], limits), items)
+        return list(progress(probes, total=total, desc="decode checks", unit="media"))
+
+
+def _image(data: bytes, limits: Limits) -> _Facts:
+    from PIL import Image
+
+    from model.media.image import decode_image
+
+    blank = _is_flat(decode_image(data, limits, size=PICTURE_SIZE))
+    with Image.open(io.BytesIO(data)) as header:
+        return _Facts(pixels=header.width * header.height, blank=blank)
+
+
+def _audio(data: bytes, limits: Limits) -> _Facts:
+    import soundfile
+
+    from model.media.audio import decode_audio
+    from model.media.mel import SAMPLE_RATE
+
+    wave_N = decode_audio(data, limits)
+    if np.abs(wave_N).max(initial=0.0) < SILENT_PEAK:
+        raise ContentError(f"the sound never exceeds {SILENT_PEAK} of full scale", code="audio_silent")
+    header = soundfile.info(io.BytesIO(data))
+    return _Facts(seconds=len(wave_N) / SAMPLE_RATE, rate=header.samplerate, channels=header.channels)
+
+
+def _video(data: bytes, limits: Limits) -> _Facts:
+    from model.media.video import decode_video, video_frame_count
+
+    clip = decode_video(data, limits, size=PICTURE_SIZE, max_frames=VIDEO_FRAMES)
+    frames = video_frame_count(data, limits, max_frames=MOST_FRAMES)
+    return _Facts(frames=frames, blank=_is_flat(clip.frames_FSS3))
+
+
+def _is_flat(pixels: NDArray[np.uint8]) -> bool:
+    return int(pixels.max()) - int(pixels.min()) <= FLAT_RANGE
+
+
+_MEASURES: dict[str, Callable[[bytes, Limits], _Facts]] = {"image": _image, "audio": _audio, "video": _video}
