@@ -1,0 +1,1 @@
+"""Builders of the starter corpus: one module per kind of source, each from pinned packages."""
