@@ -12,15 +12,8 @@ from numpy.typing import NDArray
 
 from model.content import Content, Modality, Part
 from model.errors import OmnivecError
-from serving.media import sniff
+from model.media.containers import sniff
 from serving.quantize import from_base64
-
-DEFAULT_TYPES = {
-    Modality.IMAGE: "image/png",
-    Modality.AUDIO: "audio/wav",
-    Modality.VIDEO: "video/mp4",
-    Modality.DOCUMENT: "application/pdf",
-}
 
 
 class ServiceError(OmnivecError, RuntimeError):
@@ -47,16 +40,20 @@ class Answer:
 
 
 def _data_uri(part: Part) -> str:
-    assert part.data is not None
-    media_type = sniff(part.data) or DEFAULT_TYPES[part.modality]
-    return f"data:{media_type};base64,{base64.b64encode(part.data).decode()}"
+    family = "application" if part.modality is Modality.DOCUMENT else part.modality.value
+    return f"data:{family}/{_format(part)};base64,{_base64(part)}"
 
 
 def _audio(part: Part) -> dict[str, Any]:
-    assert part.data is not None
-    media_type = sniff(part.data) or DEFAULT_TYPES[part.modality]
-    encoded = base64.b64encode(part.data).decode()
-    return {"type": "input_audio", "input_audio": {"data": encoded, "format": media_type.removeprefix("audio/")}}
+    return {"type": "input_audio", "input_audio": {"data": _base64(part), "format": sniff(part.data or b"") or "wav"}}
+
+
+def _format(part: Part) -> str:
+    return sniff(part.data or b"") or "octet-stream"
+
+
+def _base64(part: Part) -> str:
+    return base64.b64encode(part.data or b"").decode("ascii")
 
 
 PART_MAKERS: dict[Modality, Callable[[Part], dict[str, Any]]] = {

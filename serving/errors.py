@@ -119,6 +119,6 @@ def _classify(error: Exception) -> tuple[int, str, str | None, str]:
 def _content_status(error: ContentError) -> int:
     if error.limit is not None:
         return 413
-    if error.code in UNSUPPORTED_CODES:
+    if error.code in UNSUPPORTED_CODES or error.code.endswith("_unsupported"):
         return 415
     return 400 if error.code in MALFORMED_CODES else 422

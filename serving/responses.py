@@ -67,7 +67,9 @@ def _item(loc: tuple[int | str, ...]) -> int | None:
     """Index of the item that a problem is in: of a list the entry, of a single item 0."""
     if loc[1:2] != ("input",) or len(loc) < 3:
         return None
-    return loc[3] if loc[2] == "list" and len(loc) > 3 and isinstance(loc[3], int) else 0
+    if loc[2] != "list":
+        return 0
+    return loc[3] if len(loc) > 3 and isinstance(loc[3], int) else None
 
 
 TAGS = frozenset({"text", "content", "list", "image_url", "input_audio", "video_url", "file"})

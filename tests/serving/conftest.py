@@ -34,19 +34,21 @@ def config(tmp_path: Path) -> ServingConfig:
 @pytest.fixture
 def make_client(config: ServingConfig) -> Iterator[Callable[..., TestClient]]:
     """Build a client of a warm app; closes hosts at the end."""
-    hosts: list[ModelHost] = []
+    opened: list[tuple[TestClient, ModelHost]] = []
 
     def make(config: ServingConfig = config, load: Callable[[ServingConfig], Engine] = dummy_engine) -> TestClient:
         host = ModelHost(config, load)
         host.open()
-        hosts.append(host)
-        return TestClient(create_app(host), raise_server_exceptions=False)
+        client = TestClient(create_app(host), raise_server_exceptions=False)
+        client.__enter__()  # one event loop for all requests, as in production
+        opened.append((client, host))
+        return client
 
     yield make
-    import asyncio
-
-    for host in hosts:
-        asyncio.run(host.close())
+    for client, host in opened:
+        assert client.portal is not None
+        client.portal.call(host.close)
+        client.__exit__(None, None, None)
 
 
 @pytest.fixture

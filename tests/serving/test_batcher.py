@@ -15,7 +15,7 @@ from serving.batcher import BatchStats, MicroBatcher
 BUDGET, MOST = 24, 5
 
 
-class BadItem(ValueError):
+class BadItemError(ValueError):
     pass
 
 
@@ -39,7 +39,7 @@ class Recorder:
             self.batches.append(items)
             time.sleep(self.seconds)
             if self.bad & set(items):
-                raise BadItem(str(items))
+                raise BadItemError(str(items))
             return [2 * item for item in items]
         finally:
             self.running.release()
@@ -98,7 +98,7 @@ def test_each_item_gets_its_own_result(
         if isinstance(outcome, asyncio.CancelledError):
             assert fate != "wait"
         elif item in bad:
-            assert isinstance(outcome, BadItem)
+            assert isinstance(outcome, BadItemError)
         else:
             assert outcome == 2 * item
     lengths = [length for length, _, _ in arrivals]
@@ -128,7 +128,7 @@ def test_one_bad_item_costs_its_neighbours_nothing(executor: ThreadPoolExecutor)
 
     outcomes = run(compute, executor, work)
     assert isinstance(outcomes, list)
-    assert [o for o in outcomes if not isinstance(o, BadItem)] == [0, 2, 6, 8]
+    assert [o for o in outcomes if not isinstance(o, BadItemError)] == [0, 2, 6, 8]
     assert len(compute.batches[0]) == 5, "the test is vacuous unless they shared a batch"
 
 
