@@ -4,15 +4,15 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from components.drift.config import Config as DriftConfig
-from components.evaluate.config import Config as EvaluateConfig
-from components.export.config import Config as ExportConfig
-from components.features.config import Config as FeaturesConfig
-from components.gate.config import Config as GateConfig
-from components.init_model.config import Config as InitModelConfig
-from components.register.config import Config as RegisterConfig
-from components.serve_check.config import Config as ServeCheckConfig
-from components.validate.config import Config as ValidateConfig
+from components.drift.config import DriftStepConfig
+from components.evaluate.config import EvaluateConfig
+from components.export.config import ExportConfig
+from components.features.config import FeaturesConfig
+from components.gate.config import GateConfig
+from components.init_model.config import InitModelConfig
+from components.register.config import RegisterConfig
+from components.serve_check.config import ServeCheckConfig
+from components.validate.config import ValidateConfig
 from model.config import Config
 from model.training.config import AnyStage
 from pipelines.cluster import ClusterConfig
@@ -48,7 +48,7 @@ class RunConfig(Config):
     registry: RegisterConfig
     serving: ServeCheckConfig
     gate: GateConfig
-    drift: DriftConfig
+    drift: DriftStepConfig
     cluster: ClusterConfig = ClusterConfig()
 
     @model_validator(mode="after")

@@ -1,8 +1,5 @@
 """Recipes: every problem at once, before any work."""
 
-import json
-from collections.abc import Callable
-
 import pytest
 
 from model.errors import ConfigError
@@ -45,7 +42,3 @@ def test_soup_needs_a_stage_before_it(kinds: list[str]) -> None:
 def test_digest_follows_values() -> None:
     assert load("debug").digest() == load("debug").digest()
     assert load("debug").digest() != load("debug", ["stages.0.steps=5"]).digest()
-
-
-def test_golden_schema_of_a_recipe(golden: Callable[[str, str], None]) -> None:
-    golden("recipe.schema.json", json.dumps(RunConfig.model_json_schema(), indent=2, sort_keys=True) + "\n")

@@ -1,0 +1,1 @@
+"""Step: ONNX graphs, drift reference and model card into the artifact."""

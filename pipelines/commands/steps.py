@@ -1,0 +1,84 @@
+"""Single steps on registered versions and directories: evaluate, export, drift."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.commands.options import Overrides, Recipe, Version
+
+Folder = Annotated[Path, typer.Option("--output", "-o", help="Directory for results.")]
+Dataset = Annotated[str | None, typer.Option(help="Directory of shards; default: the recipe's corpus.")]
+
+
+def evaluate(
+    model: Version = "champion",
+    baseline: Annotated[str | None, typer.Option(help="Version to compare with; default: the model itself.")] = None,
+    dataset: Dataset = None,
+    recipe: Recipe = "quickstart",
+    set_: Overrides = None,
+    output: Folder = Path("evaluation"),
+) -> None:
+    """Evaluate a registered version on the test split of a corpus."""
+    from components.corpora import find_corpus
+    from components.environment import Environment
+    from components.evaluate.run import run
+    from components.registry import fetch_version
+    from pipelines.recipe import load
+
+    config, environment = load(recipe, set_ or ()), Environment.from_env()
+    result = run(
+        config.evaluation,
+        dataset=find_corpus(dataset or config.corpus),
+        model=fetch_version(model, environment),
+        baseline=fetch_version(baseline or model, environment),
+        features=None,
+        results=output / "results",
+        report=output / "report.html",
+    )
+    for name, value in result.headline.items():
+        typer.echo(f"{name:45s} {value:.4f}")
+    typer.echo(f"report  {output / 'report.html'}")
+
+
+def export(
+    model: Annotated[Path, typer.Argument(help="Directory of a model artifact.")],
+    dataset: Dataset = None,
+    recipe: Recipe = "quickstart",
+    set_: Overrides = None,
+    output: Folder = Path("exported"),
+) -> None:
+    """Export a model artifact to ONNX and check it against torch."""
+    from components.corpora import find_corpus
+    from components.export.run import run
+    from pipelines.recipe import load
+
+    config = load(recipe, set_ or ())
+    corpus = find_corpus(dataset or config.corpus)
+    for name, value in run(config.export, model=model, dataset=corpus, output=output).items():
+        typer.echo(f"{name:45s} {value}")
+    typer.echo(f"model   {output}")
+
+
+def drift(
+    captures: Annotated[Path, typer.Argument(help="Directory with one folder of captures for each window.")],
+    window: Annotated[list[str] | None, typer.Option(help="Folder to test (repeat as needed); default: all.")] = None,
+    model: Version = "champion",
+    recipe: Recipe = "quickstart",
+    set_: Overrides = None,
+    output: Folder = Path("drift"),
+) -> None:
+    """Compare captured requests with the reference of a registered version."""
+    from components.drift.run import run
+    from components.environment import Environment
+    from components.registry import fetch_version
+    from pipelines.recipe import load
+
+    windows = tuple(window or sorted(folder.name for folder in captures.iterdir() if folder.is_dir()))
+    config = load(recipe, set_ or ()).drift.model_copy(update={"windows": windows})
+    reference = fetch_version(model, Environment.from_env()) / "reference.parquet"
+    report = output / "report.html"
+    scalars = run(config, reference=reference, captures=captures, report=report, result=output / "result.json")
+    for name, value in scalars.items():
+        typer.echo(f"{name:45s} {value:.4f}")
+    typer.echo(f"report  {report}")
