@@ -1,4 +1,4 @@
-"""The one place that reads environment variables for steps: called by shells and the command line, never by work code."""
+"""The one place that reads environment variables for steps: shells and the command line call it, work code never."""
 
 import os
 from collections.abc import Mapping

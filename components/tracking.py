@@ -51,7 +51,7 @@ class Run:
     parent: str | None = None
 
     def metrics(self, values: Mapping[str, float], *, step: int = 0) -> None:
-        """Log scalars. Names may use ``/`` and no ``@``; non-finite values are refused, since charts drop them silently.
+        """Log scalars. Names may use ``/`` and no ``@``; non-finite values are refused: charts drop them silently.
 
         Raises:
             ConfigError: naming the wrong metrics.
@@ -60,7 +60,9 @@ class Run:
 
         wrong = [name for name, value in values.items() if "@" in name or not math.isfinite(float(value))]
         if wrong:
-            raise ConfigError(f"metrics {wrong} cannot be logged: use names such as hit_at_10 (no '@') and finite values")
+            raise ConfigError(
+                f"metrics {wrong} cannot be logged: use names such as hit_at_10 (no '@') and finite values"
+            )
         now = int(time.time() * 1000)
         entities = [Metric(name, float(value), now, step) for name, value in values.items()]
         for start in range(0, len(entities), BATCH):
@@ -132,7 +134,9 @@ class Run:
 
 
 @contextmanager
-def step_run(name: str, environment: Environment, config: Config | str | Mapping[str, Any] | None = None) -> Iterator[Run]:
+def step_run(
+    name: str, environment: Environment, config: Config | str | Mapping[str, Any] | None = None
+) -> Iterator[Run]:
     """Open the nested run of a step; it ends ``FINISHED``, or ``FAILED`` with the reason when the block raises.
 
     Args:
@@ -198,7 +202,9 @@ def _experiment(environment: Environment) -> str:
     found = client.get_experiment_by_name(environment.experiment)
     if found is None:
         try:
-            return str(client.create_experiment(environment.experiment, artifact_location=environment.artifact_location))
+            return str(
+                client.create_experiment(environment.experiment, artifact_location=environment.artifact_location)
+            )
         except MlflowException:  # another step created it in the meantime
             found = client.get_experiment_by_name(environment.experiment)
             if found is None:

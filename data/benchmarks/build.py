@@ -16,14 +16,14 @@ class SamplingConfig(Config):
 
     Attributes:
         english_queries: cap for subsets whose queries are English or have no language.
-        other_queries: cap for every other subset.
+        other_queries: cap for every other subset, and for bitext.
         documents: cap on a pool; right documents are always kept.
         seed: another seed gives another sample.
     """
 
     english_queries: int = 400
     other_queries: int = 150
-    documents: int = 1500
+    documents: int = 500
     seed: int = 0
 
 
@@ -93,7 +93,8 @@ def _sample(
 ) -> RetrievalSet:
     first = next(iter(queries.values()))
     pool = pools[task.pool(first)]
-    cap = sampling.english_queries if first.languages[:1] in ((), ("en",), ("und",)) else sampling.other_queries
+    many = task.kind != "bitext" and first.languages[:1] in ((), ("en",), ("und",))
+    cap = sampling.english_queries if many else sampling.other_queries
     chosen = _by_hash(queries, sampling.seed)[:cap]
     right = {q: pool.paired[q] | pool.same.get(_label(task, queries[q], answers), set()) for q in chosen}
     if task.kind == "bitext":
@@ -107,14 +108,24 @@ def _sample(
         benchmark=task,
         subset=subset,
         languages=first.languages if task.kind == "bitext" else first.languages[:1],
-        query_ids=tuple(f"q{i}:{queries[q].id}" for i, q in enumerate(chosen)),
+        query_ids=_unique("q", [queries[q].id for q in chosen]),
         queries=tuple(corpus.content(queries[q], q) for q in chosen),
         groups=tuple(queries[q].group for q in chosen),
-        document_ids=tuple(f"d{i}:{pool.documents[d].id}" for i, d in enumerate(documents)),
+        document_ids=_unique("d", [pool.documents[d].id for d in documents]),
         documents=tuple(corpus.content(pool.documents[d], d) for d in documents),
         right=tuple(tuple(sorted(place[d] for d in right[q])) for q in chosen),
         candidates=tuple(tuple(sorted(place[d] for d in allowed[q])) for q in chosen) if allowed else None,
     )
+
+
+def _unique(side: str, ids: Sequence[str]) -> tuple[str, ...]:
+    """Ids that stay the same when the sample changes: the record's, numbered only where a record gave several."""
+    uses: Counter[str] = Counter()
+    found = []
+    for name in ids:
+        uses[name] += 1
+        found.append(f"{side}:{name}" if uses[name] == 1 else f"{side}:{name}#{uses[name]}")
+    return tuple(found)
 
 
 def _one_to_one(chosen: Sequence[ContentRef], right: dict[ContentRef, set[ContentRef]]) -> list[ContentRef]:

@@ -16,5 +16,5 @@ UNKNOWN = "und-Zyyy"
 
 
 def mteb_code(tag: str) -> str:
-    """mteb's code of a BCP-47 tag; ``und-Zyyy`` for a language that the table lacks."""
-    return CODES.get(tag.split("-")[0].lower(), UNKNOWN)
+    """Language-script code that mteb uses for a BCP-47 tag; ``und-Zyyy`` for a language that the table lacks."""
+    return CODES.get(tag.split("-", maxsplit=1)[0].lower(), UNKNOWN)

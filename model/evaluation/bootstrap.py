@@ -58,9 +58,7 @@ def paired_difference(
 ) -> Estimate:
     """Mean of candidate minus champion on the same queries, with the interval of the paired bootstrap."""
     difference_Q = np.asarray(candidate_Q, dtype=np.float64) - np.asarray(champion_Q, dtype=np.float64)
-    return bootstrap_mean(
-        difference_Q, clusters_Q=clusters_Q, weights_Q=weights_Q, level=level, draws=draws, seed=seed
-    )
+    return bootstrap_mean(difference_Q, clusters_Q=clusters_Q, weights_Q=weights_Q, level=level, draws=draws, seed=seed)
 
 
 def _resampled_means(

@@ -84,9 +84,7 @@ class MtebEncoder:
             return np.zeros((0, self.encoder.dimensions[0]), dtype=np.float32)
         return np.stack([self._memory[c.digest] for c in contents])
 
-    def encode(
-        self, inputs: Iterable[Mapping[str, Any]], *, prompt_type: Any = None, **_: Any
-    ) -> NDArray[np.float32]:
+    def encode(self, inputs: Iterable[Mapping[str, Any]], *, prompt_type: Any = None, **_: Any) -> NDArray[np.float32]:
         """Embed mteb's batches, shape [N, D]; task identity arguments other than the prompt type are not needed."""
         role = getattr(prompt_type, "value", prompt_type) or ""
         contents = [self.prompted(c, role) for batch in inputs for c in contents_of_batch(batch)]

@@ -71,7 +71,9 @@ def test_a_foreign_parent_is_joined_and_never_ended(environment: Environment) ->
 
 
 @pytest.mark.parametrize("values", [{"recall@10": 0.1}, {"loss": float("nan")}])
-def test_metrics_that_mlflow_would_reject_or_hide_are_refused(environment: Environment, values: dict[str, float]) -> None:
+def test_metrics_that_mlflow_would_reject_or_hide_are_refused(
+    environment: Environment, values: dict[str, float]
+) -> None:
     with pytest.raises(ConfigError, match="cannot be logged"), step_run("x", environment) as run:
         run.metrics(values)
 

@@ -30,7 +30,9 @@ def test_every_task_finds_its_records(sets: Mapping[str, RetrievalSet]) -> None:
     assert {key.split("/")[0] for key in sets} == set(TASKS)
     assert "text_to_image/emoji-noto/de" in sets
     assert "text_to_image/emoji-fluent/de" not in sets, "other languages are scored on one artist only"
-    assert {"text_to_image/emoji-openmoji/en", "text_to_image/stamps/en", "bitext/en-de", "bitext_back/de-en"} <= set(sets)
+    assert {"text_to_image/emoji-openmoji/en", "text_to_image/stamps/en", "bitext/en-de", "bitext_back/de-en"} <= set(
+        sets
+    )
 
 
 def test_names_compete_for_one_artists_pictures_and_training_records_stay_out(sets: Mapping[str, RetrievalSet]) -> None:

@@ -68,7 +68,9 @@ def test_mteb_computes_what_we_compute_for_every_task(benchmark_corpus: Path, mo
     theirs = scores_of(result)
     assert set(theirs) == {s.key for s in sets}
     for found in sets:
-        ranks = rank_queries(model.vectors(found.queries), model.vectors(found.documents), found.right, found.candidates)
+        ranks = rank_queries(
+            model.vectors(found.queries), model.vectors(found.documents), found.right, found.candidates
+        )
         row = theirs[found.key]
         if found.benchmark.kind == "bitext":
             assert row["accuracy"] == pytest.approx(np.mean([hit_at(r, 1) for r in ranks]), abs=2e-5)

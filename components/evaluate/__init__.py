@@ -1,0 +1,1 @@
+"""Evaluate step: the candidate and its untrained starting point on every benchmark of the test split."""

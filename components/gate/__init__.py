@@ -1,0 +1,1 @@
+"""Gate step: the candidate becomes champion only if every rule holds."""

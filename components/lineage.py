@@ -1,0 +1,48 @@
+"""Which data a step was given: read from the validated corpus, or computed from its shards."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data.shards import shard_paths
+from model.integrity import file_digest
+
+DATASET = "dataset.json"
+
+
+@dataclass(frozen=True)
+class DataIdentity:
+    """Identity of a corpus.
+
+    Attributes:
+        digest: digest of the accepted rows.
+        dvc: what DVC knows: ``path`` and ``md5``; empty when untracked.
+        facts: the whole ``dataset.json``; empty for a bare directory of shards.
+    """
+
+    digest: str
+    dvc: dict[str, str]
+    facts: dict[str, Any]
+
+    @property
+    def dvc_md5(self) -> str:
+        """DVC hash, or an empty string."""
+        return str(self.dvc.get("md5") or "")
+
+
+def data_identity(dataset: Path) -> DataIdentity:
+    """Identity of the corpus in ``dataset``.
+
+    Raises:
+        DataError: there are neither a ``dataset.json`` nor shards.
+    """
+    path = dataset / DATASET
+    if path.is_file():
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        return DataIdentity(str(facts["digest"]), dict(facts.get("dvc") or {}), facts)
+    total = hashlib.sha256()
+    for shard in shard_paths(dataset):
+        total.update(f"{shard.name}:{file_digest(shard)}\n".encode())
+    return DataIdentity(total.hexdigest()[:16], {}, {})

@@ -1,0 +1,1 @@
+"""Register step: the exported artifact becomes a version of the registered model."""
