@@ -11,7 +11,7 @@ def drift(
     report: dsl.Output[dsl.HTML],
     result: dsl.Output[dsl.Artifact],
 ) -> None:
-    """Compare windows of captured requests with the reference of a registered version."""
+    """Compare captured windows with the reference of the version that served them."""
     from pathlib import Path
 
     from components.drift.config import DriftStepConfig
@@ -20,8 +20,12 @@ def drift(
     from components.registry import fetch_version
     from components.step import step
 
-    with step("drift", report.path, config=config) as record:
-        paths = {"captures": Path(captures.path), "report": Path(report.path), "result": Path(result.path)}
+    with step("drift", result.path, config=config) as record:
         reference = fetch_version(version, Environment.from_env()) / "reference.parquet"
-        record.log(run(DriftStepConfig.parse(config), reference=reference, **paths))
-        record.add(report=report.path, result=result.path)
+        outputs = {"report": Path(report.path), "result": Path(result.path)}
+        settings = DriftStepConfig.parse(config)
+        record.log(run(settings, reference=reference, captures=Path(captures.path), **outputs))
+        record.add(**outputs)
+        if record.tracked:
+            for path in outputs.values():
+                record.tracked.artifact(path)

@@ -28,6 +28,7 @@ def evidently_html(reference: Window, window: Window, *, rows: int, components: 
     Returns:
         One self-contained HTML document.
     """
+    import pandas as pd
     from evidently import DataDefinition, Dataset, Report
     from evidently.presets import DataDriftPreset
 
@@ -36,18 +37,16 @@ def evidently_html(reference: Window, window: Window, *, rows: int, components: 
     _, _, right_ND = np.linalg.svd(ours.vectors_ND, full_matrices=False)
     directions_DK = right_ND[:components].T
     before, after = (_frame(w, w.vectors_ND @ directions_DK) for w in (ours, theirs))
-    # A column that is empty on either side, or constant and equal on both, says nothing and Evidently refuses it.
-    numeric = [
-        name
-        for name in before.columns.drop(["kind", "script"])
-        if before[name].notna().all() and after[name].notna().all() and {*before[name]} | {*after[name]} != {0.0}
-    ]
+    # A column that is empty on one side, or one value on both, says nothing, and Evidently stumbles over it.
+    both = pd.concat([before, after])
+    kept = both.notna().all() & (both.nunique() > 1)
+    numeric = [name for name in both.columns.drop(["kind", "script"]) if kept[name]]
     definition = DataDefinition(numerical_columns=numeric, categorical_columns=["kind", "script"])
     columns = [*numeric, "kind", "script"]
-    snapshot = Report([DataDriftPreset()]).run(
-        Dataset.from_pandas(after[columns], data_definition=definition),
-        Dataset.from_pandas(before[columns], data_definition=definition),
-    )
+    current, known = (Dataset.from_pandas(side[columns], data_definition=definition) for side in (after, before))
+    # A column may be constant on one side; Evidently divides by its deviation for plots that nobody asked for.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        snapshot = Report([DataDriftPreset()]).run(current, known)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "evidently.html"
         snapshot.save_html(str(path))
