@@ -1,9 +1,13 @@
 """The HTTP layer over the dummy encoder: no weights, no process."""
 
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
+import uvicorn
 from starlette.testclient import TestClient
 
 from serving.app import create_app
@@ -55,3 +59,35 @@ def make_client(config: ServingConfig) -> Iterator[Callable[..., TestClient]]:
 def client(make_client: Callable[..., TestClient]) -> TestClient:
     """A client of a warm app."""
     return make_client()
+
+
+@contextmanager
+def _live(host: ModelHost) -> Iterator[str]:
+    """The app on a real loopback port, in a thread: what clients other than the test client talk to."""
+    config = uvicorn.Config(create_app(host), host="127.0.0.1", port=0, log_level="error")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(timeout=10)
+
+
+@pytest.fixture
+def live() -> Callable[[ModelHost], AbstractContextManager[str]]:
+    """Serve a host on a loopback port for the length of a ``with`` block."""
+    return _live
+
+
+@pytest.fixture
+def live_url(config: ServingConfig) -> Iterator[str]:
+    """Address of a warm service."""
+    host = ModelHost(config, dummy_engine)
+    host.open()
+    with _live(host) as url:
+        yield url
