@@ -15,6 +15,7 @@ import psutil
 
 from serving.config import CONFIG_VARIABLE, ServingConfig
 from serving.errors import LaunchError
+from serving.lifeline import LAUNCHER_VARIABLE
 
 SERVICE = "serving.service:OmnivecService"
 ROOT = Path(__file__).resolve().parents[1]
@@ -71,6 +72,7 @@ def start(config: ServingConfig, directory: Path) -> Server:
     environment = {
         **os.environ,
         CONFIG_VARIABLE: str(config_path),
+        LAUNCHER_VARIABLE: str(os.getpid()),
         "BENTOML_DO_NOT_TRACK": "True",
         "BENTOML_HOME": str((directory / "bentoml").resolve()),
     }

@@ -13,6 +13,7 @@ import bentoml
 from serving.app import create_app
 from serving.config import ServingConfig
 from serving.host import ModelHost
+from serving.lifeline import LAUNCHER_VARIABLE, follow
 from serving.telemetry import configure_logging
 
 host = ModelHost(ServingConfig.from_environment())
@@ -31,6 +32,7 @@ class OmnivecService:
 
     def __init__(self) -> None:
         configure_logging()
+        follow(os.environ.get(LAUNCHER_VARIABLE))
         host.start()
 
     async def __is_alive__(self) -> bool:
