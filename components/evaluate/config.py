@@ -14,6 +14,7 @@ class EvaluateConfig(Config):
         tasks: names of benchmarks (``data.benchmarks.TASKS``); those whose modalities the model lacks are left out.
         sampling: caps on queries and pools.
         least_queries: smaller subsets are left out: ten spoken captions in a pool of ten say nothing at hit@10.
+        mteb_untrained: let mteb score the starting point too; our own ranks of it are computed in any case.
         query_task: task prefix of queries, when the model was trained with one.
         document_task: task prefix of documents.
         level: coverage of the intervals.
@@ -25,6 +26,7 @@ class EvaluateConfig(Config):
 
     tasks: tuple[str, ...] = Field(default=tuple(TASKS), min_length=1)
     sampling: SamplingConfig = SamplingConfig()
+    mteb_untrained: bool = False
     least_queries: int = Field(default=20, ge=1)
     query_task: str | None = None
     document_task: str | None = None

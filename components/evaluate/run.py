@@ -132,7 +132,8 @@ def _untrained(
     found = measure(open_encoder(model, features), sets, config, label="untrained", revision=artifact_digest(model))
     if not found.sets:
         return _Start({}, None)
-    run_mteb(found, digest, results / "mteb" / "untrained")
+    if config.mteb_untrained:
+        run_mteb(found, digest, results / "mteb" / "untrained")
     return _Start(found.by_key(), space(found))
 
 

@@ -135,9 +135,8 @@ def served(config: GateConfig, report: Mapping[str, Any]) -> list[Verdict]:
     if not config.serving:
         return []
     passed = report.get("ok") is True
-    reason = (
-        "the server answered with the offline vectors" if passed else str(report.get("reason") or "the check failed")
-    )
+    problems = "; ".join(map(str, report.get("problems") or ["the check failed"]))
+    reason = "the server answered with the offline vectors" if passed else problems
     return [Verdict("serving", "serve_check", None, None, passed, reason)]
 
 

@@ -24,7 +24,6 @@ def register(
 
     inputs = {"model": Path(model.path), "results": Path(results.path), "dataset": Path(dataset.path)}
     with step("register", config=config) as record:
-        environment = Environment.from_env()
-        found = run(RegisterConfig.parse(config), environment=environment, tracked=record.tracked, **inputs)
+        found = run(RegisterConfig.parse(config), environment=Environment.from_env(), tracked=record.tracked, **inputs)
         record.add(**asdict(found))
     return namedtuple("Registered", ["version"])(found.version)  # kfp wants a named tuple

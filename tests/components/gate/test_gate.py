@@ -127,7 +127,7 @@ def test_floors_serving_and_a_collapsed_space_each_refuse(world: World) -> None:
     assert not world.judge(version, results, floors={"text_to_image_hit_at_10": 0.99}).promoted
     missing = world.judge(version, results, floors={"speech_to_text_hit_at_10/*": 0.1})
     assert "was not measured" in missing.reasons[0]
-    world.served.write_text(json.dumps({"ok": False, "reason": "image cosine 0.91"}))
+    world.served.write_text(json.dumps({"ok": False, "problems": ["image cosine 0.91"]}))
     assert world.judge(version, results).reasons == ["serving: serve_check: image cosine 0.91"]
     world.served.write_text(json.dumps({"ok": True}))
     flat = {"health": {"all": {"effective_rank": 1.1, "norm_error": 1e-7}}}
