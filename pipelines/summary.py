@@ -1,6 +1,7 @@
 """The result of a run: ``summary.json``, and the table that people see."""
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,6 +61,7 @@ def collect(
     steps = [_row(planned.name, records.get(planned.name), status) for planned in plan]
     facts = {name: record.facts for name, record in records.items()}
     evaluated = facts.get("evaluate", {})
+    reports = _publish(facts, environment)
     return Outcome(
         run_id=environment.run_id or "",
         status=status,
@@ -67,11 +69,11 @@ def collect(
         steps=steps,
         metrics=_headline(evaluated),
         model=_model(facts),
-        report=evaluated.get("report"),
-        reports={name: values["report"] for name, values in facts.items() if "report" in values},
+        report=reports.get("evaluate"),
+        reports=reports,
         data={key: value for key, value in facts.get("validate", {}).items() if key not in REPORTS},
         mlflow={"tracking_uri": environment.tracking_uri, "run": environment.parent_run},
-        failure=_failure(steps, records, environment, error) if status != "ok" else None,
+        failure=_failure(steps, records, environment, status, error) if status != "ok" else None,
     )
 
 
@@ -95,6 +97,18 @@ def _row(name: str, record: StepRecord | None, status: str) -> dict[str, Any]:
     return {"name": name, "seconds": record.seconds, "status": ended, "peak_mb": record.peak_mb}
 
 
+def _publish(facts: Mapping[str, Mapping[str, Any]], environment: Environment) -> dict[str, str]:
+    """Copy the reports to ``runs/<run_id>/reports/<step>.html``: a pipeline artifact has no name a browser knows."""
+    folder = environment.home / "runs" / (environment.run_id or "") / "reports"
+    published = {}
+    for name, values in facts.items():
+        source = Path(values.get("report", ""))
+        if source.is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            published[name] = str(shutil.copyfile(source, folder / f"{name}.html"))
+    return published
+
+
 def _headline(evaluated: Mapping[str, Any]) -> dict[str, Any]:
     """Headline metrics: what the evaluate step put under ``headline``."""
     return dict(evaluated.get("headline", {}))
@@ -110,13 +124,17 @@ def _model(facts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _failure(
-    steps: Sequence[Mapping[str, Any]], records: Mapping[str, StepRecord], environment: Environment, error: str | None
+    steps: Sequence[Mapping[str, Any]],
+    records: Mapping[str, StepRecord],
+    environment: Environment,
+    status: str,
+    error: str | None,
 ) -> dict[str, str]:
     broken = next((row["name"] for row in steps if row["status"] in {"failed", "interrupted"}), None)
     if broken is None:
         return {"step": "", "error": error or "the run ended before its first step", "next": "run it again"}
     reason = records[broken].error or error or "the process was killed"
-    if records[broken].status == "running":
+    if records[broken].status == "running" and status == "failed":
         reason = f"the process of the step ended without a word (killed, or out of memory): {reason}"
     again = f"Put it right and start the same command again: the steps before {broken} come from the cache"
     if broken.startswith("train"):

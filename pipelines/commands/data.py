@@ -58,6 +58,21 @@ def validate(
     typer.echo(f"{result}\nreport  {output / 'report.html'}")
 
 
+@app.command()
+def sample(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory for the shards.")],
+    corpus: Corpus = None,
+    recipe: Recipe = "quickstart",
+    groups: Annotated[int, typer.Option(min=1, help="Groups kept of each source, task and split.")] = 20,
+) -> None:
+    """Write a small part of a corpus, for a quick run: ``omnivec run --set corpus=DIRECTORY``."""
+    from components.corpora import find_corpus
+    from data.subset import write_subset
+
+    written = write_subset(find_corpus(corpus or _corpus_of(recipe)), output, groups=groups)
+    typer.echo(f"{written} records in {output}")
+
+
 def _corpus_of(recipe: str) -> str:
     """The recipe's corpus, read without validating the rest: counting needs no other section."""
     from pipelines.recipe import read

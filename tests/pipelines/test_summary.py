@@ -26,15 +26,22 @@ def put(environment: Environment, *records: StepRecord) -> None:
 
 
 def test_successful_run_has_the_promised_keys(environment: Environment, tmp_path: Path) -> None:
+    made = {name: tmp_path / "pipeline" / name / "report" for name in ("validate", "evaluate", "gate")}
+    for name, path in made.items():
+        path.parent.mkdir(parents=True)
+        path.write_text(f"<p>{name}</p>")
     put(
         environment,
-        StepRecord("validate", "cached", 0.0, facts={"digest": "d", "rows": 10, "report": "v.html"}),
+        StepRecord("validate", "cached", 0.0, facts={"digest": "d", "rows": 10, "report": str(made["validate"])}),
         StepRecord("train-align", "ok", 9.0),
         StepRecord(
-            "evaluate", "ok", 3.0, facts={"report": "e.html", "headline": {"text_to_image": {"hit_at_10": 0.5}}}
+            "evaluate",
+            "ok",
+            3.0,
+            facts={"report": str(made["evaluate"]), "headline": {"text_to_image": {"hit_at_10": 0.5}}},
         ),
         StepRecord("register", "ok", 1.0, facts={"name": "omnivec", "version": "1", "digest": "m"}),
-        StepRecord("gate", "ok", 1.0, facts={"promoted": True, "alias": "champion", "report": "g.html"}),
+        StepRecord("gate", "ok", 1.0, facts={"promoted": True, "alias": "champion", "report": str(made["gate"])}),
     )
     outcome = collect(environment, PLAN, status="ok", seconds=13.04)
     document = json.loads(save(outcome, tmp_path).read_text())
@@ -45,8 +52,11 @@ def test_successful_run_has_the_promised_keys(environment: Environment, tmp_path
     assert document["model"] == {
         "name": "omnivec", "version": "1", "digest": "m", "alias": "champion", "promoted": True
     }  # fmt: skip
-    assert document["report"] == "e.html"
-    assert document["reports"] == {"validate": "v.html", "evaluate": "e.html", "gate": "g.html"}
+    assert document["report"] == document["reports"]["evaluate"]
+    for name, path in document["reports"].items():
+        assert Path(path).name == f"{name}.html"
+        assert Path(path).read_text() == f"<p>{name}</p>"
+    assert set(document["reports"]) == set(made)
     assert document["data"] == {"digest": "d", "rows": 10}
     assert document["failure"] is None
 
@@ -66,7 +76,10 @@ def test_interrupted_run_and_failure_before_the_first_step(environment: Environm
     assert early.failure is not None
     assert early.failure["error"] == "disk full"
     put(environment, StepRecord("validate", "running"))
-    assert collect(environment, PLAN, status="interrupted", seconds=1.0).steps[0]["status"] == "interrupted"
+    stopped = collect(environment, PLAN, status="interrupted", seconds=1.0, error="interrupted by the user")
+    assert stopped.steps[0]["status"] == "interrupted"
+    assert stopped.failure is not None
+    assert stopped.failure["error"] == "interrupted by the user"
 
 
 def test_latest_follows_the_newest_run(environment: Environment, tmp_path: Path) -> None:
