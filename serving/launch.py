@@ -88,7 +88,7 @@ def start(config: ServingConfig, directory: Path) -> Server:
     return Server(process, f"http://{config.host}:{config.port}", log_path)
 
 
-def wait_ready(server: Server, timeout_seconds: float = 120.0) -> None:
+def wait_ready(server: Server, timeout_seconds: float = 240.0) -> None:
     """Wait until ``/readyz`` answers 200.
 
     Raises:
@@ -124,7 +124,7 @@ def stop(server: Server, timeout_seconds: float = 20.0) -> None:
 
 
 @contextmanager
-def running(config: ServingConfig, directory: Path, *, timeout_seconds: float = 120.0) -> Iterator[Server]:
+def running(config: ServingConfig, directory: Path, *, timeout_seconds: float = 240.0) -> Iterator[Server]:
     """A ready service for the length of a ``with`` block."""
     started = time.monotonic()
     server = start(config, directory)

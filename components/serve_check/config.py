@@ -20,7 +20,7 @@ class Config(Base):
     window_per_kind: int = Field(default=60, ge=1, description="contents of each kind in a drift window")
     items_per_request: int = Field(default=12, ge=1, le=64)
     clients: int = Field(default=4, ge=1, le=64, description="concurrent connections")
-    ready_timeout_seconds: float = Field(default=180.0, gt=0)
+    ready_timeout_seconds: float = Field(default=300.0, gt=0)
     seed: int = 0
 
 
