@@ -30,10 +30,14 @@ def run(config: DriftStepConfig, *, reference: Path, captures: Path, report: Pat
     Raises:
         DataError: the reference or a window is missing, unreadable or of another model.
     """
+    from threadpoolctl import threadpool_limits
+
     known = read_window(reference)
     windows = {name: read_window(captures / name) for name in config.windows}
     detector = Detector(known, config.detector)
-    verdicts = {name: detector.compare(window) for name, window in windows.items()}
+    # Thousands of tiny products: several BLAS threads only wait for each other.
+    with threadpool_limits(1):
+        verdicts = {name: detector.compare(window) for name, window in windows.items()}
     _write(result, json.dumps(_result(config, verdicts), indent=2, sort_keys=True) + "\n")
     _write(report, _page(config, known, windows, verdicts))
     return _scalars(verdicts)

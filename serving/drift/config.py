@@ -13,7 +13,7 @@ class DriftConfig(Config):
     """
 
     false_alarm_rate: float = Field(default=0.05, gt=0, lt=0.5)
-    resamples: int = Field(default=199, ge=19)
+    resamples: int = Field(default=99, ge=19)
     minimum_rows: int = Field(default=50, ge=20, description="fewest window rows of a kind that are tested at all")
     maximum_rows: int = Field(default=500, ge=50, description="window rows of a kind beyond this are subsampled")
     components: int = Field(default=32, ge=2, description="embedding directions kept, fitted on reference rows")
