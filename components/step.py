@@ -56,6 +56,13 @@ class StepRecord:
         if self.tracked:
             self.tracked.metrics(scalars, step=at)
 
+    def keep(self, **files: Path) -> None:
+        """Add output files or directories as facts, and as MLflow artifacts of the step's run."""
+        self.add(**files)
+        for path in files.values():
+            if self.tracked:
+                self.tracked.artifact(path)
+
     def add(self, **facts: Any) -> None:
         """Add facts; values must be JSON (paths become strings)."""
         self.facts |= {key: str(value) if isinstance(value, Path) else value for key, value in facts.items()}

@@ -25,7 +25,4 @@ def drift(
         outputs = {"report": Path(report.path), "result": Path(result.path)}
         settings = DriftStepConfig.parse(config)
         record.log(run(settings, reference=reference, captures=Path(captures.path), **outputs))
-        record.add(**outputs)
-        if record.tracked:
-            for path in outputs.values():
-                record.tracked.artifact(path)
+        record.keep(**outputs)
