@@ -5,9 +5,11 @@ A name that is spelled alike in several languages is one record with all of them
 OpenMoji is the unseen artist: only concepts of the test split, and no other use of its drawings.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from data.sources.concepts import ARTISTS, concepts, picture
+from data.records import PartRef, Split
+from data.sources.concepts import ARTISTS, Concept, concepts, picture
 from data.sources.draft import Draft, text_part
 from data.sources.media import encode_webp
 from model.content import Modality
@@ -19,10 +21,13 @@ FEWEST_KEYWORDS = 2
 def build(cache: Path, artist: str) -> Draft:
     """Build the shard of one artist."""
     draft = Draft(f"emoji-{artist}", license=f"{ARTISTS[artist].license} AND Unicode-3.0")
-    for concept in concepts(cache):
-        if artist == UNSEEN_ARTIST and concept.split != "test":
+    chosen = [c for c in concepts(cache) if artist != UNSEEN_ARTIST or c.split == "test"]
+    drawings = [draft.add_media(Modality.IMAGE, encode_webp(picture(cache, artist, concept))) for concept in chosen]
+    leaking = _shared_by_splits(chosen, drawings)
+    for concept, part in zip(chosen, drawings, strict=True):
+        if part in leaking:
             continue
-        drawing = (draft.add_media(Modality.IMAGE, encode_webp(picture(cache, artist, concept))),)
+        drawing = (part,)
         for language, name in concept.names.items():
             draft.add(
                 f"{concept.key}/{language}",
@@ -39,3 +44,11 @@ def build(cache: Path, artist: str) -> Draft:
                 f"{concept.key}/keywords", "text_to_image", keywords, drawing, group=concept.group, languages=["en"]
             )
     return draft
+
+
+def _shared_by_splits(chosen: Sequence[Concept], drawings: Sequence[PartRef]) -> frozenset[PartRef]:
+    """Drawings that an artist uses for concepts of different splits: they would leak, so they are left out."""
+    splits: dict[PartRef, set[Split]] = {}
+    for concept, part in zip(chosen, drawings, strict=True):
+        splits.setdefault(part, set()).add(concept.split)
+    return frozenset(part for part, found in splits.items() if len(found) > 1)
