@@ -1,6 +1,6 @@
 """A corpus in memory: records of a directory of shards, with their media resolved on demand."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from data.records import ContentRef, Example, Record, Split
@@ -13,15 +13,20 @@ class Corpus:
     """Records plus the encoded media they refer to.
 
     Media bytes are read shard by shard when first needed and kept, so text-only use never loads them.
+
+    Args:
+        directory: shards.
+        splits: records of these splits only; all when empty.
+        tasks: records of these tasks only; all when empty.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, splits: Collection[Split] = (), tasks: Collection[str] = ()) -> None:
         self.directory = directory
         self.paths = shard_paths(directory)
         self.records: list[Record] = []
         self._shard_of: dict[str, Path] = {}
         for path in self.paths:
-            for record in read_records(path):
+            for record in read_records(path, splits=splits, tasks=tasks):
                 self.records.append(record)
                 self._shard_of[record.id] = path
         self._media: dict[Path, dict[str, tuple[Modality, bytes]]] = {}
@@ -44,15 +49,6 @@ class Corpus:
         shard = self._shard_of[record.id]
         return Content(tuple(self._part(shard, record, p.modality, p.text, p.media) for p in ref))
 
-    def media(self) -> Iterator[tuple[str, Modality, bytes]]:
-        """Every distinct media item of the corpus: (digest, modality, bytes)."""
-        seen: set[str] = set()
-        for path in self.paths:
-            for digest, (modality, data) in self._shard_media(path).items():
-                if digest not in seen:
-                    seen.add(digest)
-                    yield digest, modality, data
-
     def _shard_media(self, path: Path) -> dict[str, tuple[Modality, bytes]]:
         if path not in self._media:
             self._media[path] = read_media(path)
@@ -65,3 +61,13 @@ class Corpus:
             return Part(modality, data=self._shard_media(shard)[media][1])
         except KeyError:
             raise DataError(f"record {record.id} refers to media {media}, absent from {shard.name}") from None
+
+
+def distinct_media(directory: Path) -> Iterator[Part]:
+    """Every distinct media item of a corpus directory as a part, shard by shard; no record is read."""
+    seen: set[str] = set()
+    for path in shard_paths(directory):
+        for digest, (modality, data) in read_media(path).items():
+            if digest not in seen:
+                seen.add(digest)
+                yield Part(modality, data=data)

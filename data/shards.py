@@ -4,7 +4,7 @@ A shard has two kinds of rows. ``media`` rows carry encoded bytes once, under th
 to them. Media come first, in row groups of their own, so that reading the records never touches the bytes.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +67,16 @@ def write_shard(path: Path, records: Iterable[Record], media: Mapping[str, tuple
     partial.replace(path)
 
 
-def read_records(path: Path) -> Iterator[Record]:
-    """Yield the records of a shard without reading any media bytes."""
+def read_records(path: Path, *, splits: Collection[str] = (), tasks: Collection[str] = ()) -> Iterator[Record]:
+    """Yield the records of a shard without reading any media bytes.
+
+    Args:
+        path: the shard.
+        splits: only these; all when empty. Filtering here is far cheaper than making records and dropping them.
+        tasks: only these; all when empty.
+    """
     columns = [name for name in SCHEMA.names if name not in ("bytes", "modality")]
-    table = _read(path, columns, "record")
+    table = _read(path, columns, "record", split=splits, task=tasks)
     for row in table.to_pylist():
         yield _from_row(row)
 
@@ -93,9 +99,10 @@ def shard_paths(directory: Path) -> list[Path]:
     return paths
 
 
-def _read(path: Path, columns: list[str], kind: str) -> pa.Table:
+def _read(path: Path, columns: list[str], kind: str, **among: Collection[str]) -> pa.Table:
+    filters = [("kind", "=", kind), *((name, "in", list(values)) for name, values in among.items() if values)]
     try:
-        return pq.read_table(path, columns=columns, filters=[("kind", "=", kind)])
+        return pq.read_table(path, columns=columns, filters=filters)
     except (pa.ArrowInvalid, OSError, KeyError) as error:
         raise DataError(f"{path} is not a readable Omnivec shard: {error}") from error
 

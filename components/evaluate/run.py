@@ -83,7 +83,7 @@ def run(
     """
     data = data_identity(dataset)
     digest = data.digest
-    every = build_sets(Corpus(dataset), [TASKS[name] for name in config.tasks], config.sampling)
+    every = build_sets(Corpus(dataset, splits=("test",)), [TASKS[name] for name in config.tasks], config.sampling)
     sets = [found for found in every if len(found.queries) >= config.least_queries]
     if not sets:
         raise DataError(

@@ -6,6 +6,8 @@ from model.config import Config
 
 
 class ExportConfig(Config):
-    """What an exported model must satisfy."""
+    """What an exported model must satisfy, and the sample that becomes its drift reference."""
 
-    minimum_cosine: float = Field(0.9999, gt=0, le=1, description="between ONNX and torch, each modality and mixture")
+    minimum_cosine: float = Field(0.9999, gt=0, le=1, description="between ONNX and torch, each kind of content")
+    parity_per_kind: int = Field(8, ge=1, description="held-out contents of each kind compared")
+    reference_per_kind: int = Field(200, ge=20, description="held-out contents of each kind in the drift reference")

@@ -16,13 +16,12 @@ def run(config: FeaturesConfig, *, dataset: Path, model: Path, output: Path) -> 
         DataError: ``dataset`` holds no shards.
         ArtifactError: ``model`` is not a unified artifact.
     """
-    from data.corpus import Corpus
+    from data.corpus import distinct_media
     from model.artifact import load_encoder
-    from model.content import Part
     from model.features import build_features
     from model.unified.encoder import UnifiedEncoder
 
     encoder = cast(UnifiedEncoder, load_encoder(model))
-    parts = [Part(modality, data=data) for _, modality, data in Corpus(dataset).media()]
+    parts = list(distinct_media(dataset))
     stored = build_features(encoder, parts, output, batch_units=config.batch_units)
     return {"media": len(parts), "stored": stored}

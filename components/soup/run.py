@@ -46,7 +46,7 @@ def run(
     encoder = cast(UnifiedEncoder, load_encoder(model))
     encoder.use_features(FeatureStore.open(features) if features is not None else None)
     ingredients = _ingredients(encoder, base, model)
-    score = ValidationScore(encoder, Corpus(dataset), config)
+    score = ValidationScore(encoder, Corpus(dataset, splits=("validation",), tasks=config.stage.tasks), config)
     soup = cook(ingredients, score, config.stage.method)
     encoder.load_state_dict(soup.state, strict=False)
     encoder.save(output)

@@ -53,8 +53,8 @@ def run(
     assert isinstance(encoder, UnifiedEncoder)
     encoder.use_features(FeatureStore.open(features) if features is not None else None)
     rates = freeze_except(encoder, stage.trainable)
-    corpus = Corpus(dataset)
-    sampler = TaskSampler(corpus.select(split="train"), stage.tasks, steps=stage.steps, seed=stage.seed)
+    corpus = Corpus(dataset, splits=("train",), tasks=[task.name for task in stage.tasks])
+    sampler = TaskSampler(corpus.records, stage.tasks, steps=stage.steps, seed=stage.seed)
     make_batch = BatchMaker(corpus, sampler, encoder)
     texts = make_batch.pool_texts(range(stage.steps)) if not any(n.startswith("trunk.") for n in rates) else 0
     first = run_stage(encoder, stage, make_batch, checkpoints=checkpoints, sinks=sinks)

@@ -76,9 +76,10 @@ def _bitext(found: RetrievalSet) -> Dataset:
 
 
 def _table(ids: Iterable[str], contents: Sequence[Content]) -> Dataset:
-    """One column per modality, and the order of the parts, which columns alone would lose."""
-    modalities = [p.modality for p in contents[0].parts]
-    columns: dict[str, list[Any]] = {"id": list(ids), "order": [",".join(m.value for m in modalities)] * len(contents)}
+    """One column per modality, and the order of the parts of each content, which columns alone would lose."""
+    modalities = sorted(p.modality for p in contents[0].parts)
+    orders = [",".join(p.modality.value for p in content.parts) for content in contents]
+    columns: dict[str, list[Any]] = {"id": list(ids), "order": orders}
     for modality in modalities:
         columns[modality.value] = [_payload(content, modality, modalities) for content in contents]
     kinds = {m.value: Value("string" if m is Modality.TEXT else "binary") for m in modalities}
@@ -86,10 +87,10 @@ def _table(ids: Iterable[str], contents: Sequence[Content]) -> Dataset:
 
 
 def _payload(content: Content, modality: Modality, expected: list[Modality]) -> str | bytes | None:
-    if [p.modality for p in content.parts] != expected or len(set(expected)) != len(expected):
+    if sorted(p.modality for p in content.parts) != expected or len(set(expected)) != len(expected):
         given = [p.modality.value for p in content.parts]
         raise DataError(
-            f"mteb holds one column per modality: contents of a task must have the same parts, each modality once; "
+            f"mteb holds one column per modality: contents of a task must have the same modalities, each once; "
             f"got {given} beside {[m.value for m in expected]}"
         )
     part = next(p for p in content.parts if p.modality is modality)

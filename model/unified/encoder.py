@@ -42,12 +42,13 @@ class UnifiedEncoder(nn.Module):
         trunk_config.pad_token_id = 0
         self.trunk = AutoModel.from_config(trunk_config, add_pooling_layer=False, attn_implementation="sdpa")
         self.trunk.get_input_embeddings().requires_grad_(False)
-        self.head = nn.Linear(width, config.dimensions[0], bias=False)
+        self.head = nn.Linear(width, config.dimensions[0])
         self.frontends = nn.ModuleDict(_frontends(config, self.modalities))
         self.projectors = nn.ModuleDict(_projectors(config, self.modalities, width))
         self.preprocessor = Preprocessor(config, tokenizer_json, self.modalities)
         self.features: FeatureStore | None = None
         nn.init.eye_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
         self.frontends.requires_grad_(False)
 
     @property

@@ -1,0 +1,71 @@
+"""The work of the export step: ONNX graphs checked against torch, drift reference, model card, digests.
+
+Shape legend: N contents, D dimensions.
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from components.export.config import ExportConfig
+from model.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from model.content import Content
+    from model.encoder import Encoder
+
+
+def run(config: ExportConfig, *, model: Path, dataset: Path, output: Path) -> dict[str, float]:
+    """Write ``model`` with its exports to ``output``.
+
+    Args:
+        config: thresholds and sample sizes.
+        model: artifact directory in torch form.
+        dataset: accepted shards, whose held-out splits give the contents to compare and the drift reference.
+        output: artifact to write: ``model`` plus ``onnx/``, ``reference.parquet`` and ``README.md``.
+
+    Returns:
+        Scalars: lowest cosine of each kind, megabytes of the graphs, rows of the reference.
+
+    Raises:
+        ArtifactError: a kind falls below ``minimum_cosine``; the message names it.
+    """
+    from components.export.card import model_card
+    from components.serve_check.traffic import held_out
+    from data.corpus import Corpus
+    from model.artifact import load_encoder
+    from model.encoding import encode_contents
+    from model.integrity import write_digests
+    from model.unified.encoder import UnifiedEncoder
+    from model.unified.onnx_export import export_onnx
+    from model.unified.storage import clone_artifact
+    from serving.drift.reference import build_reference
+
+    clone_artifact(model, output)
+    encoder = load_encoder(output)
+    sizes = export_onnx(cast(UnifiedEncoder, encoder), output / "onnx")
+    onnx = load_encoder(output, backend="onnx")
+    corpus = Corpus(dataset, splits=("test", "validation"))
+    compared = held_out(corpus, config.parity_per_kind)
+    cosines = {kind: lowest_cosine(encoder, onnx, contents) for kind, contents in compared.items()}
+    document = {"cosine": cosines, "minimum": config.minimum_cosine, "bytes": sizes}
+    (output / "onnx" / "parity.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    if bad := {k: v for k, v in cosines.items() if v < config.minimum_cosine}:
+        raise ArtifactError(f"ONNX differs from torch: lowest cosine {bad}, the rule is >= {config.minimum_cosine}")
+    # Validation rows, not test rows: the serving check draws its traffic from the test split.
+    pools = held_out(corpus, config.reference_per_kind, split="validation")
+    reference = [content for contents in pools.values() for content in contents]
+    vectors_ND = encode_contents(onnx, reference, desc="drift reference")
+    build_reference(reference, vectors_ND, output / "reference.parquet", encoder=encoder)
+    (output / "README.md").write_text(model_card(output, cosines, sizes), encoding="utf-8")
+    write_digests(output)
+    scalars: dict[str, Any] = {f"cosine/{kind}": value for kind, value in cosines.items()}
+    return {**scalars, "onnx_megabytes": round(sum(sizes.values()) / 1e6, 1), "reference_rows": len(reference)}
+
+
+def lowest_cosine(encoder: "Encoder", onnx: "Encoder", contents: "list[Content]") -> float:
+    """Lowest cosine between the vectors that two backends give the same contents, embedded in one batch."""
+    from model.encoding import run_batch
+
+    left_ND, right_ND = run_batch(encoder, contents), run_batch(onnx, contents)
+    return float((left_ND * right_ND).sum(1).min())
