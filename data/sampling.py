@@ -37,8 +37,8 @@ class TaskSampler:
         for task, pool in zip(self.tasks, self._pools, strict=True):
             if pool.groups < 2:
                 raise DataError(
-                    f"task {task.name!r} has {pool.groups} training group(s) in languages={list(task.languages) or 'any'} "
-                    f"sources={list(task.sources) or 'any'}; it needs at least 2: check names, licences and splits"
+                    f"task {task.name!r} has {pool.groups} training group(s) in languages "
+                    f"{list(task.languages) or 'any'}, sources {list(task.sources) or 'any'}; it needs at least 2: check names, licences and splits"
                 )
         weights = np.array([task.weight for task in self.tasks])
         self.schedule = np.random.default_rng([seed, 0]).choice(len(self.tasks), size=steps, p=weights / weights.sum())
@@ -88,7 +88,7 @@ class _Pool:
 def _members(records: Sequence[Record], task: TaskConfig) -> list[Record]:
     tests: list[Callable[[Record], bool]] = [lambda r: r.task == task.name]
     if task.languages:
-        tests.append(lambda r: r.languages[0] in task.languages)
+        tests.append(lambda r: not set(task.languages).isdisjoint(r.languages))
     if task.sources:
         tests.append(lambda r: r.source in task.sources)
     return [r for r in records if all(test(r) for test in tests)]

@@ -49,6 +49,8 @@ def load_encoder(
         module, name = LOADERS[kind, backend]
     except KeyError:
         known = ", ".join(f"{k}/{b}" for k, b in LOADERS)
-        raise ArtifactError(f"{directory} holds a {kind!r} model, no loader for backend {backend!r}; known: {known}") from None
+        raise ArtifactError(
+            f"{directory} holds a {kind!r} model, no loader for backend {backend!r}; known: {known}"
+        ) from None
     loader = cast("type[Encoder]", getattr(import_module(module), name))
     return cast("Callable[..., Encoder]", loader.load)(directory, modalities=modalities)

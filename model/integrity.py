@@ -45,7 +45,9 @@ def verify_digests(directory: Path) -> None:
     recorded: dict[str, str] = json.loads((directory / DIGESTS).read_text(encoding="utf-8"))
     bad = [name for name, digest in recorded.items() if not _matches(directory / name, digest)]
     if bad:
-        raise ArtifactError(f"{directory} does not match its digests: {', '.join(bad)} missing or changed; fetch it again")
+        raise ArtifactError(
+            f"{directory} does not match its digests: {', '.join(bad)} missing or changed; fetch it again"
+        )
 
 
 def _matches(path: Path, digest: str) -> bool:

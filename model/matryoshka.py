@@ -21,7 +21,10 @@ def check_dimension(dimension: int, available: tuple[int, ...]) -> int:
         ConfigError: naming the trained dimensions.
     """
     if not min(available) <= dimension <= max(available):
-        raise ConfigError(f"dimensions={dimension} is outside {min(available)}..{max(available)}; trained prefixes: {sorted(available)}")
+        raise ConfigError(
+            f"dimensions={dimension} is outside {min(available)}..{max(available)}; "
+            f"trained prefixes: {sorted(available)}"
+        )
     return dimension
 
 

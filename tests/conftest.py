@@ -1,7 +1,6 @@
 """Fixtures shared by the suite: a tiny random encoder and a small sample of every modality."""
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +8,11 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
+def _one_thread() -> None:
     """Tiny tensors are slower on several threads, and two workers share two cores."""
     import torch
 
     torch.set_num_threads(1)
-    yield
 
 
 def make_png(seed: int = 0, width: int = 48, height: int = 32) -> bytes:
@@ -90,7 +88,7 @@ def tiny_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tiny_encoder(tiny_artifact: Path):  # noqa: ANN201  # torch must not be imported to annotate a fixture
+def tiny_encoder(tiny_artifact: Path):  # torch must not be imported to annotate a fixture
     """A fresh tiny encoder, free to be changed by the test."""
     from model.artifact import load_encoder
 
@@ -116,7 +114,7 @@ def benchmark_records() -> tuple[list, dict]:
     def words(value: str) -> tuple[PartRef, ...]:
         return (PartRef(Modality.TEXT, text=value),)
 
-    def add(source: str, name: str, task: str, query, positive, group: str, languages=("en",), split="test") -> None:  # noqa: ANN001
+    def add(source: str, name: str, task: str, query, positive, group: str, languages=("en",), split="test") -> None:
         records.append(
             Record(f"{source}/{name}", task, query, (positive,), (), source, languages, "CC0-1.0", group, split)
         )
@@ -128,7 +126,14 @@ def benchmark_records() -> tuple[list, dict]:
             for language in ("en", "de"):
                 text = words(concept if language == "en" else f"{concept}-de")
                 add(source, f"{concept}/{language}", "text_to_image", text, picture, concept, (language,))
-        add("emoji-noto", f"{concept}/keywords", "text_to_image", words(f"{concept} keys"), pictures["emoji-noto"], concept)
+        add(
+            "emoji-noto",
+            f"{concept}/keywords",
+            "text_to_image",
+            words(f"{concept} keys"),
+            pictures["emoji-noto"],
+            concept,
+        )
         spoken = keep(Modality.AUDIO, make_ogg(seed=i))
         caption = words("an animal" if concept in ("cat", "dog") else concept)
         add("stamps-speech", f"{concept}/es/text", "speech_to_text", spoken, caption, concept, ("es",))
@@ -137,9 +142,31 @@ def benchmark_records() -> tuple[list, dict]:
             clip = keep(Modality.VIDEO, make_mp4(seed=3 * i + j, frames=6 + j, size=32))
             add("motion", f"{concept}/{motion}/en", "text_to_video", words(f"{concept} {motion}"), clip, concept)
         composed = (*pictures["emoji-noto"], *words("turned"))
-        add("interleaved", f"{concept}/en", "composed_to_image", composed, keep(Modality.IMAGE, make_png(90 + i)), concept)
-        add("libreoffice-bitext", f"{concept}/de", "bitext", words(f"the {concept}"), words(f"{concept} da"), concept, ("en", "de"))
-        add("libreoffice-help", f"{concept}/en", "heading_to_passage", words(f"{concept}?"), words(f"about {concept}"), concept)
+        add(
+            "interleaved",
+            f"{concept}/en",
+            "composed_to_image",
+            composed,
+            keep(Modality.IMAGE, make_png(90 + i)),
+            concept,
+        )
+        add(
+            "libreoffice-bitext",
+            f"{concept}/de",
+            "bitext",
+            words(f"the {concept}"),
+            words(f"{concept} da"),
+            concept,
+            ("en", "de"),
+        )
+        add(
+            "libreoffice-help",
+            f"{concept}/en",
+            "heading_to_passage",
+            words(f"{concept}?"),
+            words(f"about {concept}"),
+            concept,
+        )
         add("python-stdlib", concept, "docstring_to_code", words(f"{concept} doc"), words(f"def {concept}"), concept)
     add("emoji-noto", "seen/en", "text_to_image", words("seen"), pictures["emoji-noto"], "seen", split="train")
     return records, media

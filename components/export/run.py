@@ -43,7 +43,7 @@ def run(config: ExportConfig, *, model: Path, dataset: Path, output: Path) -> di
 
     clone_artifact(model, output)
     encoder = load_encoder(output)
-    sizes = export_onnx(cast(UnifiedEncoder, encoder), output / "onnx")
+    sizes = export_onnx(cast("UnifiedEncoder", encoder), output / "onnx")
     onnx = load_encoder(output, backend="onnx")
     corpus = Corpus(dataset, splits=("test", "validation"))
     compared = held_out(corpus, config.parity_per_kind)

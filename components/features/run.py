@@ -21,7 +21,7 @@ def run(config: FeaturesConfig, *, dataset: Path, model: Path, output: Path) -> 
     from model.features import build_features
     from model.unified.encoder import UnifiedEncoder
 
-    encoder = cast(UnifiedEncoder, load_encoder(model))
+    encoder = cast("UnifiedEncoder", load_encoder(model))
     parts = list(distinct_media(dataset))
     stored = build_features(encoder, parts, output, batch_units=config.batch_units)
     return {"media": len(parts), "stored": stored}

@@ -2,6 +2,8 @@
 
 from typing import Any, Literal
 
+from pydantic import Field
+
 from model.config import Config
 
 
@@ -16,4 +18,4 @@ class InitModelConfig(Config):
     source: Literal["packages", "hub", "random"] = "packages"
     hub_text: str = "intfloat/multilingual-e5-small"
     seed: int = 7
-    encoder: dict[str, Any] = {}
+    encoder: dict[str, Any] = Field(default_factory=dict, description="fields of UnifiedConfig")

@@ -59,7 +59,10 @@ def run(
         LaunchError: the server did not start.
     """
     traffic = plan_traffic(
-        Corpus(dataset, splits=("test",)), parity=config.parity_per_kind, window=config.window_per_kind, seed=config.seed
+        Corpus(dataset, splits=("test",)),
+        parity=config.parity_per_kind,
+        window=config.window_per_kind,
+        seed=config.seed,
     )
     encoder = load_encoder(artifact)
     with tempfile.TemporaryDirectory(prefix="serve-check-") as scratch:

@@ -41,9 +41,8 @@ def run(
     from model.features import FeatureStore
     from model.integrity import write_digests
     from model.training.soup import cook
-    from model.unified.encoder import UnifiedEncoder
 
-    encoder = cast(UnifiedEncoder, load_encoder(model))
+    encoder = cast("UnifiedEncoder", load_encoder(model))
     encoder.use_features(FeatureStore.open(features) if features is not None else None)
     ingredients = _ingredients(encoder, base, model)
     score = ValidationScore(encoder, Corpus(dataset, splits=("validation",), tasks=config.stage.tasks), config)

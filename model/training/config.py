@@ -13,7 +13,7 @@ class TaskConfig(Config):
     name: str
     weight: float = Field(1.0, gt=0, description="share of the steps, relative to the other tasks")
     batch_size: int = Field(64, ge=2)
-    languages: tuple[str, ...] = Field((), description="query languages to use; all when empty")
+    languages: tuple[str, ...] = Field((), description="records in any of these languages; all when empty")
     sources: tuple[str, ...] = Field((), description="shards to use; all when empty")
     hard_negatives: int = Field(0, ge=0, description="explicit negatives per query, where the record has them")
     temperature: float | None = Field(None, gt=0, le=1, description="overrides the temperature of the stage")

@@ -41,9 +41,7 @@ def parameter_groups(encoder: nn.Module, rates: Mapping[str, float], weight_deca
     return [{"params": ps, "lr": lr, "weight_decay": decay} for (lr, decay), ps in groups.items()]
 
 
-def warmup_cosine(
-    optimizer: torch.optim.Optimizer, warmup_steps: int, steps: int
-) -> torch.optim.lr_scheduler.LambdaLR:
+def warmup_cosine(optimizer: torch.optim.Optimizer, warmup_steps: int, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
     """Linear from near zero over ``warmup_steps``, then a half cosine to zero at ``steps``."""
 
     def factor(step: int) -> float:

@@ -44,9 +44,7 @@ def average(states: Sequence[State]) -> dict[str, Tensor]:
     names = set(states[0])
     if any(set(s) != names or any(s[n].shape != states[0][n].shape for n in names) for s in states):
         raise ConfigError("soup ingredients differ in parameter names or shapes: take checkpoints of one lineage")
-    return {
-        n: torch.stack([s[n].double() for s in states]).mean(0).to(states[0][n].dtype) for n in sorted(names)
-    }
+    return {n: torch.stack([s[n].double() for s in states]).mean(0).to(states[0][n].dtype) for n in sorted(names)}
 
 
 def cook(ingredients: Sequence[Ingredient], score: Score, method: str) -> Soup:

@@ -9,6 +9,9 @@ from model.content import Modality
 from model.encoder import Limits
 from model.towers import TowerConfig
 
+# Those of the E5 trunk, see arXiv 2402.05672.
+PROMPTS = {"query": "query: ", "document": "passage: "}
+
 
 class ImageConfig(Config):
     """How a picture becomes tokens.
@@ -18,8 +21,8 @@ class ImageConfig(Config):
     """
 
     size: int = Field(128, ge=32, le=1024, description="side of the padded square in pixels")
-    cells: int = Field(4, ge=1)
-    tokens_side: int = Field(2, ge=1)
+    cells: int = Field(2, ge=1)
+    tokens_side: int = Field(1, ge=1)
 
     @model_validator(mode="after")
     def _blocks_fit(self) -> Self:
@@ -33,7 +36,7 @@ class VideoConfig(Config):
 
     size: int = Field(96, ge=32, le=1024, description="side of the padded square frame in pixels")
     max_frames: int = Field(8, ge=1, le=256)
-    cells: int = Field(3, ge=1, description="each frame keeps cells x cells places")
+    cells: int = Field(2, ge=1, description="each frame keeps cells x cells places")
 
 
 class AudioConfig(Config):
@@ -56,10 +59,10 @@ class UnifiedConfig(Config):
     audio: AudioConfig = AudioConfig()
     projector_reduced: int = Field(192, description="channels kept per cell before cells are joined")
     projector_hidden: int = 768
-    projector_dropout: float = Field(0.1, ge=0, lt=1)
+    projector_dropout: float = Field(0.4, ge=0, lt=1)
     dimensions: tuple[int, ...] = (384, 256, 128, 64)
     max_text_tokens: int = Field(128, ge=8, description="longer texts are cut at the end")
-    prompts: dict[str, str] = {"query": "query: ", "document": "passage: "}
+    prompts: dict[str, str] = Field(default_factory=lambda: dict(PROMPTS), description="task -> prefix of its texts")
     limits: Limits = Limits()
     source: str = Field("random", description="where the initial weights came from")
 
@@ -67,6 +70,16 @@ class UnifiedConfig(Config):
     def _dimensions_descend(self) -> Self:
         if list(self.dimensions) != sorted(set(self.dimensions), reverse=True):
             raise ValueError(f"dimensions={self.dimensions} must be distinct and largest first")
+        return self
+
+    @model_validator(mode="after")
+    def _pictures_and_frames_share_a_projector(self) -> Self:
+        block = self.image.cells // self.image.tokens_side
+        if block != self.video.cells:
+            raise ValueError(
+                f"a picture token sees {block} x {block} cells, a frame {self.video.cells} x {self.video.cells}; they "
+                "share a projector: make image.cells / image.tokens_side equal to video.cells"
+            )
         return self
 
     @property

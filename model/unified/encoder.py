@@ -22,6 +22,8 @@ from model.unified.frontends import PictureFrontend, SoundFrontend
 from model.unified.preprocess import Preprocessor
 from model.unified.projector import Projector
 
+PROJECTOR_OF = {"image": "visual", "video": "visual", "audio": "audio"}
+
 
 class UnifiedEncoder(nn.Module):
     """Any mix of text, image, audio and video parts to one unit vector of D dimensions.
@@ -111,7 +113,6 @@ class UnifiedEncoder(nn.Module):
 
     def media_tokens(self, name: str, media: MediaTokens) -> Tensor:
         """Tower (where features are not given) and projector: tokens [K, H] of one modality."""
-        projector = self.projectors[name]
         device = self.head.weight.device
         positions_K = torch.from_numpy(media.position_K).to(device)
         features_KGC = None if media.features_KGC is None else torch.from_numpy(media.features_KGC).to(device)
@@ -121,7 +122,17 @@ class UnifiedEncoder(nn.Module):
                 features_KGC = cells_BTGC.new_zeros(len(positions_K), *cells_BTGC.shape[2:])
             index = torch.from_numpy(call.tokens_BT.reshape(-1)).to(device)
             features_KGC = features_KGC.index_put((index,), cells_BTGC.flatten(0, 1))
-        tokens_KH: Tensor = projector(features_KGC, positions_K)
+        assert features_KGC is not None
+        return self.project(name, features_KGC, positions_K)
+
+    def project(self, name: str, features_KGC: Tensor, position_K: Tensor) -> Tensor:
+        """Tokens [K, H] from cells [K, G, C] of one modality.
+
+        Pictures and frames share a projector, so that a clip profits from everything learned on pictures; frames have
+        position embeddings of their own.
+        """
+        offset = self.config.image.tokens_side**2 if name == "video" else 0
+        tokens_KH: Tensor = self.projectors[PROJECTOR_OF[name]](features_KGC, position_K + offset)
         return tokens_KH
 
     def save(self, directory: Path) -> None:
@@ -154,13 +165,18 @@ def _frontends(config: UnifiedConfig, modalities: frozenset[Modality]) -> dict[s
 
 def _projectors(config: UnifiedConfig, modalities: frozenset[Modality], width: int) -> dict[str, nn.Module]:
     image, video, audio = config.image, config.video, config.audio
+    windows = round(audio.window_seconds / audio.token_seconds)
     shapes = {
-        Modality.IMAGE: (config.image_tower, (image.cells // image.tokens_side) ** 2, image.tokens_side**2),
-        Modality.VIDEO: (config.image_tower, video.cells**2, video.max_frames),
-        Modality.AUDIO: (config.audio_tower, audio.cells, round(audio.window_seconds / audio.token_seconds)),
+        "visual": (
+            config.image_tower,
+            (image.cells // image.tokens_side) ** 2,
+            image.tokens_side**2 + video.max_frames,
+        ),
+        "audio": (config.audio_tower, audio.cells, windows),
     }
+    wanted = {PROJECTOR_OF[m.value] for m in modalities if m.value in PROJECTOR_OF}
     return {
-        modality.value: Projector(
+        name: Projector(
             channels=tower.features,
             cells=cells,
             positions=positions,
@@ -169,6 +185,6 @@ def _projectors(config: UnifiedConfig, modalities: frozenset[Modality], width: i
             width=width,
             dropout=config.projector_dropout,
         )
-        for modality, (tower, cells, positions) in shapes.items()
-        if modality in modalities and tower is not None
+        for name, (tower, cells, positions) in shapes.items()
+        if name in wanted and tower is not None
     }

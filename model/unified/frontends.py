@@ -21,10 +21,7 @@ class PictureFrontend(nn.Module):
     def forward(self, pixels_BCSS: Tensor) -> Tensor:
         """Map pixels [B, 3, S, S] in 0..255 to cells [B, T, G, C]."""
         map_BCss = self.tower(pixels_BCSS)
-        side = map_BCss.shape[-1]
-        if side % self.cells:
-            raise ConfigError(f"a {pixels_BCSS.shape[-1]} px picture gives {side} x {side} places, not divisible by cells={self.cells}")
-        map_BCss = avg_pool2d(map_BCss, side // self.cells)
+        map_BCss = avg_pool2d(map_BCss, **pooling(map_BCss.shape[-1], self.cells))
         side, block = self.tokens_side, self.cells // self.tokens_side
         batch, channels = map_BCss.shape[:2]
         blocks = map_BCss.reshape(batch, channels, side, block, side, block).permute(0, 2, 4, 3, 5, 1)
@@ -46,3 +43,17 @@ class SoundFrontend(nn.Module):
         states_BFC = self.tower(mel_BMF)
         batch, _, channels = states_BFC.shape
         return states_BFC.reshape(batch, tokens, self.cells, -1, channels).mean(3)
+
+
+def pooling(places: int, cells: int) -> dict[str, int]:
+    """Kernel and stride that pool ``places`` a side to ``cells``; neighbouring cells overlap when it does not divide.
+
+    Raises:
+        ConfigError: fewer places than cells.
+    """
+    if places < cells:
+        raise ConfigError(
+            f"the tower gives {places} x {places} places for cells={cells}: raise the size or lower cells"
+        )
+    stride = places // cells
+    return {"kernel_size": places - (cells - 1) * stride, "stride": stride}

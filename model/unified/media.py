@@ -16,7 +16,6 @@ from model.towers import WhisperConfig
 from model.unified.batch import Array, Unit
 from model.unified.config import UnifiedConfig
 
-
 COUNTS_KEPT = 100_000
 
 

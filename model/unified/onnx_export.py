@@ -42,15 +42,15 @@ class TowerGraph(nn.Module):
 
     def __init__(self, encoder: UnifiedEncoder, name: str) -> None:
         super().__init__()
-        self.frontend = encoder.frontends[name]
-        self.projector = encoder.projectors[name]
+        self.name = name
+        self.encoder = encoder
 
     def forward(self, inputs: Tensor, first_B: Tensor) -> Tensor:
         """Tokens [B, T, H]."""
-        cells_BTGC = self.frontend(inputs)
+        cells_BTGC = self.encoder.frontends[self.name](inputs)
         batch, tokens = cells_BTGC.shape[:2]
         position_BT = first_B.unsqueeze(1) + torch.arange(tokens, device=first_B.device)
-        tokens_KH = self.projector(cells_BTGC.flatten(0, 1), position_BT.flatten())
+        tokens_KH = self.encoder.project(self.name, cells_BTGC.flatten(0, 1), position_BT.flatten())
         return tokens_KH.unflatten(0, (batch, tokens))
 
 
@@ -103,9 +103,9 @@ def _graphs(encoder: UnifiedEncoder) -> dict[str, Callable[[], Graph]]:
 
 def _trunk_graph(encoder: UnifiedEncoder) -> Graph:
     width = encoder.table.embedding_dim
-    n, l = torch.export.Dim("N", min=1, max=4096), torch.export.Dim("L", min=1, max=encoder.limits.max_tokens)
+    rows, length = torch.export.Dim("N", min=1, max=4096), torch.export.Dim("L", min=1, max=encoder.limits.max_tokens)
     ids_NL = torch.ones(2, 5, dtype=torch.int64)
-    shape = {0: n, 1: l}
+    shape = {0: rows, 1: length}
     return Graph(
         TrunkGraph(encoder),
         (ids_NL, torch.ones_like(ids_NL), torch.zeros(2, 5, width), torch.zeros(2, 5, dtype=torch.bool)),

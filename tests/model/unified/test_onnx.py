@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from model.artifact import load_encoder
@@ -37,8 +36,7 @@ def test_onnx_equals_torch(exported: Path) -> None:
     torch_vectors = encode_contents(load_encoder(exported), contents, desc="")
     onnx_vectors = encode_contents(load_encoder(exported, backend="onnx"), contents, desc="")
     assert (torch_vectors * onnx_vectors).sum(1).min() > 0.99999
-    crossed = torch_vectors @ torch_vectors.T - np.eye(len(contents))
-    assert crossed.max() < 0.99999, "all vectors are equal: the comparison would prove nothing"
+    assert (torch_vectors @ torch_vectors.T).min() < 0.99, "all vectors are alike: the comparison would prove nothing"
 
 
 def test_an_artifact_without_graphs_says_what_to_do(tiny_artifact: Path) -> None:

@@ -1,0 +1,114 @@
+"""A stage learns, and a killed stage goes on to the very weights of an uninterrupted one."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from components.train.config import TrainConfig
+from components.train.run import run
+from data.records import PartRef, Record
+from data.shards import write_shard
+from model.content import Modality, media_digest
+from model.errors import ConfigError, DataError
+from tests.conftest import make_png
+
+NAMES = ["cat", "dog", "sun", "tree", "boat", "car", "fish", "hat"]
+
+
+class Killed(BaseException):
+    """Stands for a kill: not an exception that anything catches."""
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("pairs")
+    media = {media_digest(d := make_png(i)): (Modality.IMAGE, d) for i in range(len(NAMES))}
+    rows = [
+        Record(
+            id=f"toy/{name}",
+            task="text_to_image",
+            query=(PartRef(Modality.TEXT, text=name),),
+            positives=((PartRef(Modality.IMAGE, media=digest),),),
+            negatives=(),
+            source="toy",
+            languages=("en",),
+            license="MIT",
+            group=name,
+            split="train",
+        )
+        for name, digest in zip(NAMES, media, strict=True)
+    ]
+    write_shard(directory / "toy.parquet", rows, media)
+    return directory
+
+
+def config(**changes: object) -> TrainConfig:
+    stage = {
+        "kind": "align",
+        "steps": 6,
+        "tasks": [{"name": "text_to_image", "batch_size": 4}],
+        "trainable": {"projectors": 1e-2},
+        "checkpoint_every_steps": 2,
+        "log_every_steps": 1,
+        "snapshots": 1,
+        **changes,
+    }
+    return TrainConfig.parse({"stage": stage})
+
+
+def train(config: TrainConfig, dataset: Path, model: Path, where: Path, sinks: list = []) -> dict[str, float]:  # noqa: B006
+    return run(
+        config,
+        dataset=dataset,
+        model=model,
+        features=None,
+        checkpoints=where / "checkpoints",
+        output=where / "model",
+        sinks=sinks,
+    )
+
+
+@pytest.mark.parametrize("trainable", [{"projectors": 1e-2}, {"projectors": 1e-2, "trunk": 1e-3, "head": 1e-3}])
+def test_a_killed_run_resumes_to_the_same_weights(dataset, tiny_artifact, tmp_path, trainable) -> None:
+    stage = config(trainable=trainable)
+    whole = train(stage, dataset, tiny_artifact, tmp_path / "whole")
+
+    def kill(scalars: Mapping[str, float], step: int) -> None:
+        if step == 5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(stage, dataset, tiny_artifact, tmp_path / "cut", [kill])
+    resumed = train(stage, dataset, tiny_artifact, tmp_path / "cut")
+    assert (whole["resumed_from"], resumed["resumed_from"]) == (0, 4)
+    for part in ("projectors", "head", "trunk"):
+        before = load_file(tiny_artifact / f"{part}.safetensors")
+        one = load_file(tmp_path / "whole" / "model" / f"{part}.safetensors")
+        two = load_file(tmp_path / "cut" / "model" / f"{part}.safetensors")
+        assert all(torch.equal(one[name], two[name]) for name in one), part
+        learned = any(not torch.equal(one[name], before[name]) for name in one)
+        assert learned == (part in trainable), f"{part}: what learned is not what the stage names"
+
+
+def test_the_loss_falls_and_is_reported(dataset, tiny_artifact, tmp_path) -> None:
+    seen: list[tuple[int, float]] = []
+    result = train(
+        config(steps=40), dataset, tiny_artifact, tmp_path, [lambda scalars, step: seen.append((step, scalars["loss"]))]
+    )
+    assert [step for step, _ in seen] == list(range(1, 41))
+    assert seen[-1][1] < seen[0][1]
+    assert result["pooled_texts"] == len(NAMES)
+    assert list((tmp_path / "model" / "snapshots").glob("*.safetensors"))
+
+
+def test_a_prefix_that_matches_nothing_is_refused(dataset, tiny_artifact, tmp_path) -> None:
+    with pytest.raises(ConfigError, match=r"\['towers'\] match no parameter"):
+        train(config(trainable={"towers": 1e-3}), dataset, tiny_artifact, tmp_path)
+
+
+def test_a_task_without_data_is_refused(dataset, tiny_artifact, tmp_path) -> None:
+    with pytest.raises(DataError, match="'bitext' has 0 training group"):
+        train(config(tasks=[{"name": "bitext"}]), dataset, tiny_artifact, tmp_path)
