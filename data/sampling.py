@@ -38,7 +38,8 @@ class TaskSampler:
             if pool.groups < 2:
                 raise DataError(
                     f"task {task.name!r} has {pool.groups} training group(s) in languages "
-                    f"{list(task.languages) or 'any'}, sources {list(task.sources) or 'any'}; it needs at least 2: check names, licences and splits"
+                    f"{list(task.languages) or 'any'}, sources {list(task.sources) or 'any'}; it needs at least 2: "
+                    "check names, licences and splits"
                 )
         weights = np.array([task.weight for task in self.tasks])
         self.schedule = np.random.default_rng([seed, 0]).choice(len(self.tasks), size=steps, p=weights / weights.sum())

@@ -153,5 +153,5 @@ def _from_row(row: dict[str, Any]) -> Record:
     )
 
 
-def _content(parts: list[dict[str, str | None]]) -> ContentRef:
+def _content(parts: list[dict[str, Any]]) -> ContentRef:
     return tuple(PartRef(Modality(p["modality"]), text=p["text"], media=p["media"]) for p in parts)
