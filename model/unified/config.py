@@ -36,7 +36,7 @@ class VideoConfig(Config):
 
     size: int = Field(96, ge=32, le=1024, description="side of the padded square frame in pixels")
     max_frames: int = Field(8, ge=1, le=256)
-    cells: int = Field(2, ge=1, description="each frame keeps cells x cells places")
+    cells: int = Field(3, ge=1, description="each frame keeps cells x cells places")
 
 
 class AudioConfig(Config):
@@ -70,16 +70,6 @@ class UnifiedConfig(Config):
     def _dimensions_descend(self) -> Self:
         if list(self.dimensions) != sorted(set(self.dimensions), reverse=True):
             raise ValueError(f"dimensions={self.dimensions} must be distinct and largest first")
-        return self
-
-    @model_validator(mode="after")
-    def _pictures_and_frames_share_a_projector(self) -> Self:
-        block = self.image.cells // self.image.tokens_side
-        if block != self.video.cells:
-            raise ValueError(
-                f"a picture token sees {block} x {block} cells, a frame {self.video.cells} x {self.video.cells}; they "
-                "share a projector: make image.cells / image.tokens_side equal to video.cells"
-            )
         return self
 
     @property

@@ -22,8 +22,6 @@ from model.unified.frontends import PictureFrontend, SoundFrontend
 from model.unified.preprocess import Preprocessor
 from model.unified.projector import Projector
 
-PROJECTOR_OF = {"image": "visual", "video": "visual", "audio": "audio"}
-
 
 class UnifiedEncoder(nn.Module):
     """Any mix of text, image, audio and video parts to one unit vector of D dimensions.
@@ -123,16 +121,7 @@ class UnifiedEncoder(nn.Module):
             index = torch.from_numpy(call.tokens_BT.reshape(-1)).to(device)
             features_KGC = features_KGC.index_put((index,), cells_BTGC.flatten(0, 1))
         assert features_KGC is not None
-        return self.project(name, features_KGC, positions_K)
-
-    def project(self, name: str, features_KGC: Tensor, position_K: Tensor) -> Tensor:
-        """Tokens [K, H] from cells [K, G, C] of one modality.
-
-        Pictures and frames share a projector, so that a clip profits from everything learned on pictures; frames have
-        position embeddings of their own.
-        """
-        offset = self.config.image.tokens_side**2 if name == "video" else 0
-        tokens_KH: Tensor = self.projectors[PROJECTOR_OF[name]](features_KGC, position_K + offset)
+        tokens_KH: Tensor = self.projectors[name](features_KGC, positions_K)
         return tokens_KH
 
     def save(self, directory: Path) -> None:
@@ -165,18 +154,13 @@ def _frontends(config: UnifiedConfig, modalities: frozenset[Modality]) -> dict[s
 
 def _projectors(config: UnifiedConfig, modalities: frozenset[Modality], width: int) -> dict[str, nn.Module]:
     image, video, audio = config.image, config.video, config.audio
-    windows = round(audio.window_seconds / audio.token_seconds)
     shapes = {
-        "visual": (
-            config.image_tower,
-            (image.cells // image.tokens_side) ** 2,
-            image.tokens_side**2 + video.max_frames,
-        ),
-        "audio": (config.audio_tower, audio.cells, windows),
+        Modality.IMAGE: (config.image_tower, (image.cells // image.tokens_side) ** 2, image.tokens_side**2),
+        Modality.VIDEO: (config.image_tower, video.cells**2, video.max_frames),
+        Modality.AUDIO: (config.audio_tower, audio.cells, round(audio.window_seconds / audio.token_seconds)),
     }
-    wanted = {PROJECTOR_OF[m.value] for m in modalities if m.value in PROJECTOR_OF}
     return {
-        name: Projector(
+        modality.value: Projector(
             channels=tower.features,
             cells=cells,
             positions=positions,
@@ -185,6 +169,6 @@ def _projectors(config: UnifiedConfig, modalities: frozenset[Modality], width: i
             width=width,
             dropout=config.projector_dropout,
         )
-        for name, (tower, cells, positions) in shapes.items()
-        if name in wanted and tower is not None
+        for modality, (tower, cells, positions) in shapes.items()
+        if modality in modalities and tower is not None
     }

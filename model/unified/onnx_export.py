@@ -42,15 +42,15 @@ class TowerGraph(nn.Module):
 
     def __init__(self, encoder: UnifiedEncoder, name: str) -> None:
         super().__init__()
-        self.name = name
-        self.encoder = encoder
+        self.frontend = encoder.frontends[name]
+        self.projector = encoder.projectors[name]
 
     def forward(self, inputs: Tensor, first_B: Tensor) -> Tensor:
         """Tokens [B, T, H]."""
-        cells_BTGC = self.encoder.frontends[self.name](inputs)
+        cells_BTGC = self.frontend(inputs)
         batch, tokens = cells_BTGC.shape[:2]
         position_BT = first_B.unsqueeze(1) + torch.arange(tokens, device=first_B.device)
-        tokens_KH = self.encoder.project(self.name, cells_BTGC.flatten(0, 1), position_BT.flatten())
+        tokens_KH = self.projector(cells_BTGC.flatten(0, 1), position_BT.flatten())
         return tokens_KH.unflatten(0, (batch, tokens))
 
 
