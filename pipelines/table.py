@@ -41,16 +41,16 @@ def _steps(outcome: Outcome) -> Table:
 
 
 def _metrics(outcome: Outcome) -> Table:
-    """One row per metric; entries that are mappings fill the columns they name."""
-    rows: dict[str, dict[str, Any]] = {
-        name: value if isinstance(value, dict) else {"value": value} for name, value in outcome.metrics.items()
-    }
-    columns = list(dict.fromkeys(key for row in rows.values() for key in row))
-    table = Table("metric", *columns, title="held-out quality")
-    for name, row in rows.items():
-        table.add_row(name, *(_number(row.get(column)) for column in columns))
+    """One row per headline: narrow enough for 80 columns, by folding the interval into one of them."""
+    table = Table("metric", "value", "95 % interval", "untrained", "chance", "n", title="held-out quality")
+    for name, given in outcome.metrics.items():
+        row: dict[str, Any] = given if isinstance(given, dict) else {"value": given}
+        interval = f"{_number(row['low'])}-{_number(row['high'])}" if "low" in row else ""
+        cells = [_number(row.get(column)) for column in ("value", "baseline", "chance", "n")]
+        table.add_row(row.get("title", name), cells[0], interval, *cells[1:])
     for column in table.columns[1:]:
         column.justify = "right"
+        column.no_wrap = True
     return table
 
 

@@ -92,7 +92,7 @@ def test_latest_follows_the_newest_run(environment: Environment, tmp_path: Path)
 def test_table_shows_steps_metrics_and_the_way_out(environment: Environment) -> None:
     put(
         environment,
-        StepRecord("evaluate", "ok", 3.0, facts={"headline": {"text_to_image": {"hit_at_10": 0.512, "chance": 0.1}}}),
+        StepRecord("evaluate", "ok", 3.0, facts={"headline": {"text_to_image": {"value": 0.512, "chance": 0.1}}}),
         StepRecord("gate", "failed", 1.0, error="DataError: [broken] results"),
     )
     console = Console(record=True, width=200, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
