@@ -60,11 +60,15 @@ class ContrastiveModule(lightning.LightningModule):
         self.log_dict(values, batch_size=len(query_ND))
         self.log("loss", parts["loss"].detach(), batch_size=len(query_ND))
 
-    def on_train_epoch_start(self) -> None:
-        """Keep frozen parts in evaluation mode: no dropout and no statistics where nothing learns."""
+    def on_train_start(self) -> None:
+        """Keep frozen parts in evaluation mode: no dropout and no statistics where nothing learns.
+
+        Not at the start of the epoch: that hook is skipped when a run resumes in the middle of one.
+        """
         self.encoder.train()
         for module in self.encoder.modules():
-            if not any(p.requires_grad for p in module.parameters()):
+            parameters = list(module.parameters())
+            if parameters and not any(p.requires_grad for p in parameters):
                 module.eval()
 
     def configure_optimizers(self) -> Any:

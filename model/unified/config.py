@@ -59,7 +59,7 @@ class UnifiedConfig(Config):
     audio: AudioConfig = AudioConfig()
     projector_reduced: int = Field(192, description="channels kept per cell before cells are joined")
     projector_hidden: int = 768
-    projector_dropout: float = Field(0.4, ge=0, lt=1)
+    projector_dropout: float = Field(0.0, ge=0, lt=1)
     dimensions: tuple[int, ...] = (384, 256, 128, 64)
     max_text_tokens: int = Field(128, ge=8, description="longer texts are cut at the end")
     prompts: dict[str, str] = Field(default_factory=lambda: dict(PROMPTS), description="task -> prefix of its texts")

@@ -112,3 +112,17 @@ def test_a_prefix_that_matches_nothing_is_refused(dataset, tiny_artifact, tmp_pa
 def test_a_task_without_data_is_refused(dataset, tiny_artifact, tmp_path) -> None:
     with pytest.raises(DataError, match="'bitext' has 0 training group"):
         train(config(tasks=[{"name": "bitext"}]), dataset, tiny_artifact, tmp_path)
+
+
+def test_dropout_is_active_where_something_learns_and_only_there(tiny_artifact) -> None:
+    from model.artifact import load_encoder
+    from model.training.module import ContrastiveModule
+
+    encoder = load_encoder(tiny_artifact)
+    module = ContrastiveModule(encoder, config(trainable={"projectors": 1e-3, "trunk.encoder.layer.1": 1e-4}).stage)
+    module.on_train_start()
+    assert encoder.projectors["image"].dropout.training
+    assert encoder.trunk.encoder.layer[1].output.dropout.training
+    assert not encoder.trunk.encoder.layer[0].output.dropout.training
+    assert not encoder.trunk.embeddings.dropout.training
+    assert not any(m.training for m in encoder.frontends["image"].tower.modules())
