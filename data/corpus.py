@@ -20,7 +20,7 @@ class Corpus:
         tasks: records of these tasks only; all when empty.
     """
 
-    def __init__(self, directory: Path, *, splits: Collection[Split] = (), tasks: Collection[str] = ()) -> None:
+    def __init__(self, directory: Path, *, splits: Collection[str] = (), tasks: Collection[str] = ()) -> None:
         self.directory = directory
         self.paths = shard_paths(directory)
         self.records: list[Record] = []

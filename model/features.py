@@ -130,7 +130,7 @@ def _run(
     groups: dict[tuple[int, ...], list[tuple[str, int, Unit]]] = {}
 
     def flush(members: "list[tuple[str, int, Unit]]") -> list[tuple[str, list[NDArray[np.float16]]]]:
-        inputs = torch.from_numpy(np.stack([u.inputs for _, _, u in members]))
+        inputs = torch.from_numpy(np.stack([u.inputs for _, _, u in members if u.inputs is not None]))
         with torch.inference_mode():
             cells_BTGC = frontend(inputs).half().numpy()
         done = []

@@ -32,7 +32,8 @@ def truncate(vectors_ND: NDArray[np.float32], dimension: int) -> NDArray[np.floa
     """Keep the first ``dimension`` columns and renormalise each row; shape [N, d]."""
     head_Nd = vectors_ND[:, :dimension]
     norms_N1 = np.linalg.norm(head_Nd, axis=1, keepdims=True)
-    return (head_Nd / np.maximum(norms_N1, 1e-12)).astype(np.float32)
+    unit_Nd: NDArray[np.float32] = (head_Nd / np.maximum(norms_N1, 1e-12)).astype(np.float32)
+    return unit_Nd
 
 
 def truncate_tensor(vectors_ND: "Tensor", dimension: int) -> "Tensor":

@@ -33,4 +33,4 @@ def gate(
             tracked=record.tracked,
         )
         record.add(promoted=found.promoted, alias=found.alias, reasons=found.reasons, report=report.path)
-    return namedtuple("Decision", ["promoted"])(found.promoted)  # type: ignore[return-value]
+    return namedtuple("Decision", ["promoted"])(found.promoted)  # type: ignore[arg-type]

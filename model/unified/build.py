@@ -1,11 +1,12 @@
 """Assemble a fresh unified encoder from converted weights: pretrained towers and trunk, new projectors."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from model.unified.config import UnifiedConfig
 from model.unified.encoder import UnifiedEncoder
+from model.unified.projector import Projector
 from model.weights.load import load_image_tower, load_speech_tower, load_text_trunk
 from model.weights.store import TOKENIZER, WeightPaths, load_config
 
@@ -41,7 +42,7 @@ def build_encoder(paths: WeightPaths, settings: dict[str, Any], *, source: str, 
     encoder.table.load_state_dict({"weight": table.half()})
     encoder.trunk.load_state_dict(state, strict=False)
     for name, tower in (("image", image), ("video", image), ("audio", speech)):
-        encoder.frontends[name].tower.load_state_dict(tower.state_dict())  # type: ignore[union-attr, operator]
+        encoder.frontends[name].tower.load_state_dict(tower.state_dict())  # type: ignore[union-attr]
     for projector in encoder.projectors.values():
-        projector.match_scale(table)  # type: ignore[operator]
+        cast("Projector", projector).match_scale(table)
     return encoder.eval()

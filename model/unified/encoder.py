@@ -5,7 +5,7 @@ Shape legend: N contents, L sequence positions, K media tokens, G cells, C chann
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -107,7 +107,8 @@ class UnifiedEncoder(nn.Module):
         """Run the trunk over token embeddings and average over the positions that ``mask_NL`` keeps."""
         states_NLH = self.trunk(inputs_embeds=embeds_NLH, attention_mask=mask_NL).last_hidden_state
         weights_NL1 = mask_NL.unsqueeze(-1).to(states_NLH.dtype)
-        return (states_NLH * weights_NL1).sum(1) / weights_NL1.sum(1)
+        pooled_NH: Tensor = (states_NLH * weights_NL1).sum(1) / weights_NL1.sum(1)
+        return pooled_NH
 
     def media_tokens(self, name: str, media: MediaTokens) -> Tensor:
         """Tower (where features are not given) and projector: tokens [K, H] of one modality."""
@@ -135,7 +136,7 @@ class UnifiedEncoder(nn.Module):
         """Read an artifact; towers outside ``modalities`` are neither built nor read."""
         from model.unified.storage import load_unified
 
-        return load_unified(cls, directory, modalities)
+        return cast("Self", load_unified(cls, directory, modalities))
 
 
 def _frontends(config: UnifiedConfig, modalities: frozenset[Modality]) -> dict[str, nn.Module]:

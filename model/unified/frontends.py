@@ -21,7 +21,7 @@ class PictureFrontend(nn.Module):
     def forward(self, pixels_BCSS: Tensor) -> Tensor:
         """Map pixels [B, 3, S, S] in 0..255 to cells [B, T, G, C]."""
         map_BCss = self.tower(pixels_BCSS)
-        map_BCss = avg_pool2d(map_BCss, **pooling(map_BCss.shape[-1], self.cells))
+        map_BCss = avg_pool2d(map_BCss, *pooling(map_BCss.shape[-1], self.cells))
         side, block = self.tokens_side, self.cells // self.tokens_side
         batch, channels = map_BCss.shape[:2]
         blocks = map_BCss.reshape(batch, channels, side, block, side, block).permute(0, 2, 4, 3, 5, 1)
@@ -42,10 +42,11 @@ class SoundFrontend(nn.Module):
         tokens = mel_BMF.shape[2] // self.mels_per_token
         states_BFC = self.tower(mel_BMF)
         batch, _, channels = states_BFC.shape
-        return states_BFC.reshape(batch, tokens, self.cells, -1, channels).mean(3)
+        cells_BTGC: Tensor = states_BFC.reshape(batch, tokens, self.cells, -1, channels).mean(3)
+        return cells_BTGC
 
 
-def pooling(places: int, cells: int) -> dict[str, int]:
+def pooling(places: int, cells: int) -> tuple[int, int]:
     """Kernel and stride that pool ``places`` a side to ``cells``; neighbouring cells overlap when it does not divide.
 
     Raises:
@@ -56,4 +57,4 @@ def pooling(places: int, cells: int) -> dict[str, int]:
             f"the tower gives {places} x {places} places for cells={cells}: raise the size or lower cells"
         )
     stride = places // cells
-    return {"kernel_size": places - (cells - 1) * stride, "stride": stride}
+    return places - (cells - 1) * stride, stride

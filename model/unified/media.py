@@ -12,7 +12,7 @@ from model.media.audio import decode_audio
 from model.media.image import decode_image
 from model.media.mel import SAMPLE_RATE, log_mel
 from model.media.video import decode_video
-from model.towers import WhisperConfig
+from model.towers.whisper import WhisperConfig
 from model.unified.batch import Array, Unit
 from model.unified.config import UnifiedConfig
 

@@ -51,7 +51,8 @@ class TowerGraph(nn.Module):
         batch, tokens = cells_BTGC.shape[:2]
         position_BT = first_B.unsqueeze(1) + torch.arange(tokens, device=first_B.device)
         tokens_KH = self.projector(cells_BTGC.flatten(0, 1), position_BT.flatten())
-        return tokens_KH.unflatten(0, (batch, tokens))
+        tokens_BTH: Tensor = tokens_KH.unflatten(0, (batch, tokens))
+        return tokens_BTH
 
 
 @dataclass(frozen=True)

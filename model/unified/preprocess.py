@@ -173,6 +173,6 @@ def _collate(plan: _Plan) -> MediaTokens:
 
 
 def _call(units: list[Unit], members: list[int], starts: np.ndarray[tuple[int], np.dtype[np.int64]]) -> TowerCall:
-    inputs = np.stack([units[i].inputs for i in members])  # type: ignore[arg-type]  # only units with inputs are members
+    inputs = np.stack([found for i in members if (found := units[i].inputs) is not None])
     tokens_BT = np.stack([np.arange(starts[i], starts[i + 1]) for i in members])
     return TowerCall(inputs, tokens_BT)

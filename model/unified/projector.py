@@ -37,4 +37,5 @@ class Projector(nn.Module):
         joined_KE = self.dropout(reduced_KGR).flatten(1)
         clamped_K = position_K.clamp(max=self.position.num_embeddings - 1)
         hidden_KE = torch.nn.functional.gelu(self.hidden(joined_KE) + self.position(clamped_K))
-        return self.out_norm(self.out(self.dropout(hidden_KE)))
+        tokens_KH: Tensor = self.out_norm(self.out(self.dropout(hidden_KE)))
+        return tokens_KH

@@ -74,7 +74,7 @@ def load_unified(
                 raise ArtifactError(f"{directory} lacks {path.name}; the artifact is incomplete, fetch it again")
             state = load_file(path)
             for target in targets:
-                target.load_state_dict(state)  # type: ignore[operator, union-attr]
+                target.load_state_dict(state)
     if encoder.projectors:
         state = load_file(directory / "projectors.safetensors")
         encoder.projectors.load_state_dict({k: v for k, v in state.items() if k.split(".")[0] in encoder.projectors})
