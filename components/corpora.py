@@ -5,6 +5,7 @@ from pathlib import Path
 
 from components.source import checkout
 from model.errors import DataError
+from model.integrity import file_digest
 
 
 def find_corpus(path: str) -> Path:
@@ -25,6 +26,5 @@ def corpus_digest(directory: Path) -> str:
     """First 32 hex digits of the SHA-256 over the names and bytes of the shards."""
     total = hashlib.sha256()
     for shard in sorted(directory.glob("*.parquet")):
-        with shard.open("rb") as stream:
-            total.update(f"{shard.name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\0".encode())
+        total.update(f"{shard.name}\0{file_digest(shard)}\0".encode())
     return total.hexdigest()[:32]

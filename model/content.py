@@ -1,7 +1,6 @@
 """The unit of data: a content is an ordered list of parts and becomes one vector."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -98,8 +97,3 @@ class Content:
         """Identity of the content: task and parts in order."""
         joined = "|".join([self.task or "", *(f"{p.modality}:{p.digest}" for p in self.parts)])
         return hashlib.blake2b(joined.encode(), digest_size=16).hexdigest()
-
-
-def modalities_of(contents: Sequence[Content]) -> frozenset[Modality]:
-    """Union of the modalities of several contents."""
-    return frozenset[Modality]().union(*(c.modalities for c in contents))

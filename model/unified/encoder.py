@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModel
 
 from model.content import Content, Modality
 from model.encoder import Limits
-from model.features import FeatureStore
+from model.features import FeatureStore, digest_of_towers
 from model.towers import build_tower
 from model.unified.batch import MediaTokens, UnifiedBatch
 from model.unified.config import UnifiedConfig
@@ -77,8 +77,6 @@ class UnifiedEncoder(nn.Module):
 
     def tower_digest(self) -> str:
         """Identity of the frozen towers with their preprocessing: the key of feature stores."""
-        from model.features import digest_of_towers
-
         return digest_of_towers(self)
 
     def preprocess(self, contents: Sequence[Content]) -> UnifiedBatch:

@@ -18,8 +18,6 @@ from model.unified.config import UnifiedConfig
 if TYPE_CHECKING:
     from model.unified.encoder import UnifiedEncoder
 
-PARTS = ("table", "trunk", "head", "projectors", "image_tower", "audio_tower")
-
 
 def split_state(encoder: "UnifiedEncoder") -> dict[str, dict[str, Tensor]]:
     """State dict by artifact part; the image tower is written once though pictures and clips share it."""

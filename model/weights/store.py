@@ -2,7 +2,6 @@
 ``tokenizer.json``; ``digests.json`` is written last and tells that the directory is complete.
 """
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model.errors import ArtifactError
+from model.integrity import file_digest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,7 +39,7 @@ def make_once(directory: Path, fill: Callable[[Path], None]) -> Path:
     temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     try:
         fill(temporary)
-        digests = {path.name: _digest(path) for path in sorted(temporary.iterdir())}
+        digests = {path.name: file_digest(path) for path in sorted(temporary.iterdir())}
         (temporary / DIGESTS).write_text(json.dumps(digests, indent=2) + "\n", encoding="utf-8")
         temporary.chmod(0o755)
         for path in temporary.iterdir():  # safetensors writes private files; these may be shared
@@ -74,7 +74,7 @@ def verify(directory: Path) -> None:
     if not is_complete(directory):
         raise ArtifactError(f"{directory} is missing or incomplete; `prepare_weights` makes it anew")
     for name, expected in json.loads((directory / DIGESTS).read_text(encoding="utf-8")).items():
-        found = _digest(directory / name)
+        found = file_digest(directory / name)
         if found != expected:
             raise ArtifactError(
                 f"{directory / name} has SHA-256 {found}, expected {expected}; delete {directory} to convert it again"
@@ -121,8 +121,3 @@ def load_config(directory: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{directory / CONFIG} is unreadable: {error}") from error
     return config
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
