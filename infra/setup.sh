@@ -36,9 +36,21 @@ python=$(find_python)
 [ -x "$venv/bin/python" ] || make_venv "$python"
 pip=("$venv/bin/python" -m pip)
 
+install_with_uv() {
+    # uv does not read pip's settings: pass on those that decide where packages come from.
+    "${pip[@]}" install -qq uv || return 1
+    local index links certificates
+    index=${PIP_INDEX_URL:-$("${pip[@]}" config get global.index-url 2>/dev/null || true)}
+    links=${PIP_FIND_LINKS:-$("${pip[@]}" config get global.find-links 2>/dev/null || true)}
+    certificates=${PIP_CERT:-$("${pip[@]}" config get global.cert 2>/dev/null || true)}
+    UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-$index} UV_FIND_LINKS=${UV_FIND_LINKS:-$links} \
+        SSL_CERT_FILE=${SSL_CERT_FILE:-$certificates} \
+        "$venv/bin/python" -m uv pip install --quiet --python "$venv/bin/python" --no-deps -r requirements.lock
+}
+
 echo "Installing $(grep -c == requirements.lock) locked packages into $venv ..."
-# The lock is complete, so nothing has to be resolved.
-"${pip[@]}" install -qq --no-deps --no-compile -r requirements.lock
+# The lock is complete, so nothing has to be resolved. uv fetches in parallel; pip knows every way to configure a site.
+install_with_uv || "${pip[@]}" install -qq --no-deps --no-compile -r requirements.lock
 if ! "$venv/bin/python" -c 'import torch' 2>/dev/null; then
     # This machine's torch build wants more (CUDA libraries, for instance): let pip find what.
     "${pip[@]}" install -qq -r requirements.lock

@@ -3,7 +3,8 @@
 Shape legend: N contents, D dimensions.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ def encode_contents(
     contents: Sequence[Content],
     *,
     dimension: int | None = None,
-    max_batch_tokens: int = 2048,
+    max_batch_tokens: int = 1024,
     desc: str = "embed",
 ) -> NDArray[np.float32]:
     """Embed contents to unit vectors, shape [N, D] (or [N, dimension], renormalised).
@@ -39,12 +40,28 @@ def encode_contents(
     vectors: list[NDArray[np.float32] | None] = [None] * len(contents)
     lengths = [sum(encoder.count_tokens(c).values()) for c in contents]
     batches = list(plan_batches(lengths, max_batch_tokens))
-    for members in progress(batches, desc=desc, unit="batch") if desc else batches:
-        found = run_batch(encoder, [contents[i] for i in members])
-        for i, vector in zip(members, found, strict=True):
+    found = run_batches(encoder, ([contents[i] for i in members] for members in batches))
+    done = zip(batches, found, strict=True)
+    for members, rows in progress(done, total=len(batches), desc=desc, unit="batch") if desc else done:
+        for i, vector in zip(members, rows, strict=True):
             vectors[i] = vector
     stacked_ND = np.stack([v for v in vectors if v is not None])
     return truncate(stacked_ND, dimension) if dimension else stacked_ND
+
+
+def run_batches(encoder: Encoder, batches: Iterable[Sequence[Content]]) -> Iterator[NDArray[np.float32]]:
+    """Embed batches without gradients, in order; a torch module on a processor runs one per core."""
+    if not on_processor(encoder):
+        return map(partial(run_batch, encoder), batches)
+    from model.parallel import side_by_side
+
+    return side_by_side(partial(run_batch, encoder), batches)
+
+
+def on_processor(encoder: Encoder) -> bool:
+    """Whether ``encoder`` is a torch module whose weights lie in main memory."""
+    weights = getattr(encoder, "parameters", None)
+    return weights is not None and all(weight.device.type == "cpu" for weight in weights())
 
 
 def run_batch(encoder: Encoder, contents: Sequence[Content]) -> NDArray[np.float32]:

@@ -7,7 +7,8 @@ Shape legend: B tower inputs, T tokens per input, G cells per token, C channels.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +87,7 @@ class FeatureStore:
         return found
 
 
-def build_features(encoder: "UnifiedEncoder", parts: Iterable[Part], directory: Path, *, batch_units: int = 32) -> int:
+def build_features(encoder: "UnifiedEncoder", parts: Iterable[Part], directory: Path, *, batch_units: int = 8) -> int:
     """Run the towers over every distinct media part and write a store.
 
     Parts that cannot be decoded are left out (the validation step has quarantined them already).
@@ -122,37 +123,50 @@ def build_features(encoder: "UnifiedEncoder", parts: Iterable[Part], directory: 
 def _run(
     encoder: "UnifiedEncoder", name: str, parts: list[Part], batch_units: int
 ) -> Iterable[tuple[str, list[NDArray[np.float16]]]]:
-    """Decode ahead in a thread, group units of equal shape, run the tower; yields in the order of completion."""
+    """Decode ahead in a thread, run the tower over units of equal shape; yields in the order of completion."""
     import torch
+
+    from model.parallel import side_by_side
 
     frontend = encoder.frontends[name].eval()
     waiting: dict[str, tuple[int, dict[int, NDArray[np.float16]]]] = {}
-    groups: dict[tuple[int, ...], list[tuple[str, int, Unit]]] = {}
 
-    def flush(members: "list[tuple[str, int, Unit]]") -> list[tuple[str, list[NDArray[np.float16]]]]:
-        inputs = torch.from_numpy(np.stack([u.inputs for _, _, u in members if u.inputs is not None]))
+    def cells(members: "list[_Placed]") -> "tuple[list[_Placed], NDArray[np.float16]]":
+        inputs = torch.from_numpy(np.stack([m.unit.inputs for m in members if m.unit.inputs is not None]))
+        if inputs.dim() == 4:  # convolutions on a processor are faster with the channels last
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
-            cells_BTGC = frontend(inputs).half().numpy()
-        done = []
-        for (digest, place, _), features in zip(members, cells_BTGC, strict=True):
-            count, found = waiting[digest]
-            found[place] = features
-            if len(found) == count:
-                done.append((digest, [found[i] for i in range(count)]))
-        return done
+            return members, frontend(inputs).half().numpy()
 
-    for digest, units in _decode_ahead(encoder, parts):
-        waiting[digest] = (len(units), {})
+    for members, cells_BTGC in side_by_side(cells, _equal_shapes(_decode_ahead(encoder, parts), batch_units)):
+        for member, features in zip(members, cells_BTGC, strict=True):
+            _, found = waiting.setdefault(member.digest, (member.of, {}))
+            found[member.place] = features
+            if len(found) == member.of:
+                del waiting[member.digest]
+                yield member.digest, [found[i] for i in range(member.of)]
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """One tower input: the ``place``-th ``of`` those of a media item."""
+
+    digest: str
+    place: int
+    of: int
+    unit: "Unit"
+
+
+def _equal_shapes(decoded: "Iterable[tuple[str, list[Unit]]]", size: int) -> Iterator[list[_Placed]]:
+    groups: dict[tuple[int, ...], list[_Placed]] = {}
+    for digest, units in decoded:
         for place, unit in enumerate(units):
             assert unit.inputs is not None
             group = groups.setdefault(unit.inputs.shape, [])
-            group.append((digest, place, unit))
-            if len(group) >= batch_units:
-                groups[unit.inputs.shape] = []
-                yield from flush(group)
-    for group in groups.values():
-        if group:
-            yield from flush(group)
+            group.append(_Placed(digest, place, len(units), unit))
+            if len(group) >= size:
+                yield groups.pop(unit.inputs.shape)
+    yield from groups.values()
 
 
 def _decode_ahead(encoder: "UnifiedEncoder", parts: list[Part]) -> "Iterable[tuple[str, list[Unit]]]":

@@ -33,7 +33,7 @@ class EvaluateConfig(Config):
     level: float = Field(default=0.95, gt=0, lt=1)
     draws: int = Field(default=1000, ge=100)
     seed: int = 0
-    max_batch_tokens: int = Field(default=4096, ge=64)
+    max_batch_tokens: int = Field(default=1024, ge=64)
     examples: int = Field(default=4, ge=0, le=20)
 
     @field_validator("tasks")

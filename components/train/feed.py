@@ -15,11 +15,12 @@ from data.sampling import Draw, TaskSampler
 from model.content import Content, Modality
 from model.encoding import plan_batches
 from model.losses.contrastive import same_group_mask
+from model.parallel import side_by_side
 from model.progress import progress
 from model.training.batch import Pooled, Side, StepBatch
 from model.unified.encoder import UnifiedEncoder
 
-POOL_BATCH_TOKENS = 2048
+POOL_BATCH_TOKENS = 1024
 
 
 class BatchMaker:
@@ -61,9 +62,14 @@ class BatchMaker:
         contents = list(texts.values())
         lengths = [self.encoder.count_tokens(c)[Modality.TEXT] for c in contents]
         self.encoder.eval()
-        for members in progress(list(plan_batches(lengths, POOL_BATCH_TOKENS)), desc="pool texts", unit="batch"):
+        batches = list(plan_batches(lengths, POOL_BATCH_TOKENS))
+
+        def pool(members: list[int]) -> tuple[list[int], NDArray[np.float32]]:
             with torch.inference_mode():
-                states_NH = self.encoder.pool(self.encoder.preprocess([contents[i] for i in members])).numpy()
+                return members, self.encoder.pool(self.encoder.preprocess([contents[i] for i in members])).numpy()
+
+        pooled = side_by_side(pool, batches)
+        for members, states_NH in progress(pooled, total=len(batches), desc="pool texts", unit="batch"):
             self._pooled.update((contents[i].digest, state) for i, state in zip(members, states_NH, strict=True))
         return len(contents)
 

@@ -43,7 +43,7 @@ class MtebEncoder:
         revision: str = "local",
         query_task: str | None = None,
         document_task: str | None = None,
-        max_batch_tokens: int = 4096,
+        max_batch_tokens: int = 1024,
     ) -> None:
         self.encoder = encoder
         self.name = name

@@ -1,6 +1,6 @@
 """Configuration of the unified encoder: it travels in the artifact, so serving cannot differ from training."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,8 @@ from model.towers import TowerConfig
 # Those of the E5 trunk, see arXiv 2402.05672.
 PROMPTS = {"query": "query: ", "document": "passage: "}
 
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+
 
 class ImageConfig(Config):
     """How a picture becomes tokens.
@@ -20,7 +22,7 @@ class ImageConfig(Config):
     block of neighbouring cells, so that the place of a thing in the picture survives.
     """
 
-    size: int = Field(128, ge=32, le=1024, description="side of the padded square in pixels")
+    size: int = Field(192, ge=32, le=1024, description="side of the padded square in pixels")
     cells: int = Field(2, ge=1)
     tokens_side: int = Field(1, ge=1)
 
@@ -59,7 +61,7 @@ class UnifiedConfig(Config):
     audio: AudioConfig = AudioConfig()
     projector_reduced: int = Field(192, description="channels kept per cell before cells are joined")
     projector_hidden: int = 768
-    projector_dropout: float = Field(0.0, ge=0, lt=1)
+    projector_dropout: dict[Modality, Dropout] = Field(default_factory=dict, description="modality -> rate; else none")
     dimensions: tuple[int, ...] = (384, 256, 128, 64)
     max_text_tokens: int = Field(128, ge=8, description="longer texts are cut at the end")
     prompts: dict[str, str] = Field(default_factory=lambda: dict(PROMPTS), description="task -> prefix of its texts")

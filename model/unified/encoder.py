@@ -166,7 +166,7 @@ def _projectors(config: UnifiedConfig, modalities: frozenset[Modality], width: i
             reduced=config.projector_reduced,
             hidden=config.projector_hidden,
             width=width,
-            dropout=config.projector_dropout,
+            dropout=config.projector_dropout.get(modality, 0.0),
         )
         for modality, (tower, cells, positions) in shapes.items()
         if modality in modalities and tower is not None

@@ -33,8 +33,8 @@ class Projector(nn.Module):
 
     def forward(self, features_KGC: Tensor, position_K: Tensor) -> Tensor:
         """Project features [K, G, C] at positions [K] to tokens [K, H]."""
-        reduced_KGR = self.reduce(self.norm(features_KGC))
-        joined_KE = self.dropout(reduced_KGR).flatten(1)
+        reduced_KGR = self.reduce(self.dropout(self.norm(features_KGC)))
+        joined_KE = reduced_KGR.flatten(1)
         clamped_K = position_K.clamp(max=self.position.num_embeddings - 1)
         hidden_KE = torch.nn.functional.gelu(self.hidden(joined_KE) + self.position(clamped_K))
         tokens_KH: Tensor = self.out_norm(self.out(self.dropout(hidden_KE)))

@@ -72,14 +72,20 @@ def test_languages(task: str, languages: int) -> None:
 
 def test_motion_ids_tell_object_and_motion() -> None:
     by_object = defaultdict(set)
+    split = {}
     for record in _records():
         if record.source == "motion":
             _, concept, motion, language = record.id.split("/")
             assert record.query[0].text is not None
             assert record.query[0].text.endswith(CAPTIONS[language][motion])
             by_object[concept].add(motion)
-    assert len(by_object) >= 130
-    assert all(motions == MOTIONS.keys() for motions in by_object.values())
+            split[concept] = record.split
+    assert sum(name == "train" for name in split.values()) >= 250
+    assert sum(name == "test" for name in split.values()) >= 20
+    for concept, motions in by_object.items():
+        assert motions == MOTIONS.keys() if split[concept] != "train" else len(motions) in {4, 5}
+    trained = [by_object[concept] for concept, name in split.items() if name == "train"]
+    assert all(sum(motion in motions for motions in trained) >= 80 for motion in MOTIONS)
 
 
 @pytest.mark.parametrize("source", ["emoji-openmoji", "stamps-speech"])
