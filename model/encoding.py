@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from model.content import Content
 from model.encoder import Encoder
+from model.errors import CapabilityError, ContentError
 from model.matryoshka import truncate
+from model.parallel import side_by_side
 from model.progress import progress
 
 
@@ -51,11 +53,27 @@ def encode_contents(
 
 def run_batches(encoder: Encoder, batches: Iterable[Sequence[Content]]) -> Iterator[NDArray[np.float32]]:
     """Embed batches without gradients, in order; a torch module on a processor runs one per core."""
-    if not on_processor(encoder):
-        return map(partial(run_batch, encoder), batches)
-    from model.parallel import side_by_side
+    spread = side_by_side if on_processor(encoder) else map
+    return iter(spread(partial(run_batch, encoder), batches))
 
-    return side_by_side(partial(run_batch, encoder), batches)
+
+def each_batch(
+    encoder: Encoder, batches: Iterable[Sequence[Content]]
+) -> Iterator[list[NDArray[np.float32] | ContentError | CapabilityError]]:
+    """As :func:`run_batches`, but a bad content gives its error, and its neighbours their vectors."""
+    spread = side_by_side if on_processor(encoder) else map
+    return iter(spread(partial(_tolerant, encoder), batches))
+
+
+def _tolerant(
+    encoder: Encoder, contents: Sequence[Content]
+) -> list[NDArray[np.float32] | ContentError | CapabilityError]:
+    try:
+        return list(run_batch(encoder, contents))
+    except (ContentError, CapabilityError) as error:
+        if len(contents) == 1:
+            return [error]
+    return [found for content in contents for found in _tolerant(encoder, [content])]
 
 
 def on_processor(encoder: Encoder) -> bool:

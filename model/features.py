@@ -8,7 +8,6 @@ Shape legend: B tower inputs, T tokens per input, G cells per token, C channels.
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +18,14 @@ from model.content import Part
 from model.errors import ArtifactError, ContentError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from model.unified.batch import Unit
     from model.unified.encoder import UnifiedEncoder
 
 INDEX = "index.json"
+# Enough parts in a piece of work for sounds of equal length to meet in a batch.
+PARTS_PER_UNIT = 4
 
 
 class FeatureStore:
@@ -102,13 +105,11 @@ def build_features(encoder: "UnifiedEncoder", parts: Iterable[Part], directory: 
     chunks: dict[str, list[NDArray[np.float16]]] = {}
     offsets: dict[str, int] = {}
     by_modality: dict[str, list[Part]] = {}
-    for part in parts:
+    for part in {part.digest: part for part in parts}.values():
         by_modality.setdefault(part.modality.value, []).append(part)
     for name, members in by_modality.items():
-        rows = _run(encoder, name, members, batch_units)
+        rows = _tower_outputs(encoder, name, members, batch_units)
         for digest, features in progress(rows, total=len(members), desc=f"{name} features", unit=name):
-            if digest in index:
-                continue
             start = offsets.get(name, 0)
             index[digest] = [name, start, [len(f) for f in features]]
             offsets[name] = start + sum(len(f) for f in features)
@@ -120,76 +121,50 @@ def build_features(encoder: "UnifiedEncoder", parts: Iterable[Part], directory: 
     return len(index)
 
 
-def _run(
+def _tower_outputs(
     encoder: "UnifiedEncoder", name: str, parts: list[Part], batch_units: int
-) -> Iterable[tuple[str, list[NDArray[np.float16]]]]:
-    """Decode ahead in a thread, run the tower over units of equal shape; yields in the order of completion."""
-    import torch
-
+) -> Iterator[tuple[str, list[NDArray[np.float16]]]]:
+    """Decode and run the tower, a chunk of parts at a time on each core; in the order of ``parts``."""
     from model.parallel import side_by_side
 
     frontend = encoder.frontends[name].eval()
-    waiting: dict[str, tuple[int, dict[int, NDArray[np.float16]]]] = {}
 
-    def cells(members: "list[_Placed]") -> "tuple[list[_Placed], NDArray[np.float16]]":
-        inputs = torch.from_numpy(np.stack([m.unit.inputs for m in members if m.unit.inputs is not None]))
-        if inputs.dim() == 4:  # convolutions on a processor are faster with the channels last
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode():
-            return members, frontend(inputs).half().numpy()
+    def work(chunk: list[Part]) -> list[tuple[str, list[NDArray[np.float16]]]]:
+        decoded = {part.digest: units for part in chunk if (units := _decode(encoder, part))}
+        places = [(digest, place) for digest, units in decoded.items() for place in range(len(units))]
+        inputs = [unit.inputs for units in decoded.values() for unit in units if unit.inputs is not None]
+        cells = dict(zip(places, _in_batches(frontend, inputs, batch_units), strict=True))
+        return [(digest, [cells[digest, place] for place in range(len(units))]) for digest, units in decoded.items()]
 
-    for members, cells_BTGC in side_by_side(cells, _equal_shapes(_decode_ahead(encoder, parts), batch_units)):
-        for member, features in zip(members, cells_BTGC, strict=True):
-            _, found = waiting.setdefault(member.digest, (member.of, {}))
-            found[member.place] = features
-            if len(found) == member.of:
-                del waiting[member.digest]
-                yield member.digest, [found[i] for i in range(member.of)]
+    size = PARTS_PER_UNIT * batch_units
+    for rows in side_by_side(work, (parts[i : i + size] for i in range(0, len(parts), size))):
+        yield from rows
 
 
-@dataclass(frozen=True)
-class _Placed:
-    """One tower input: the ``place``-th ``of`` those of a media item."""
-
-    digest: str
-    place: int
-    of: int
-    unit: "Unit"
+def _decode(encoder: "UnifiedEncoder", part: Part) -> "list[Unit]":
+    try:
+        return encoder.preprocessor.reader.units(part)
+    except ContentError:
+        return []
 
 
-def _equal_shapes(decoded: "Iterable[tuple[str, list[Unit]]]", size: int) -> Iterator[list[_Placed]]:
-    groups: dict[tuple[int, ...], list[_Placed]] = {}
-    for digest, units in decoded:
-        for place, unit in enumerate(units):
-            assert unit.inputs is not None
-            group = groups.setdefault(unit.inputs.shape, [])
-            group.append(_Placed(digest, place, len(units), unit))
-            if len(group) >= size:
-                yield groups.pop(unit.inputs.shape)
-    yield from groups.values()
+def _in_batches(frontend: "nn.Module", inputs: list[NDArray[np.float32]], size: int) -> list[NDArray[np.float16]]:
+    """Cells [T, G, C] of each input; inputs of equal shape share a forward."""
+    import torch
 
-
-def _decode_ahead(encoder: "UnifiedEncoder", parts: list[Part]) -> "Iterable[tuple[str, list[Unit]]]":
-    from collections import deque
-    from concurrent.futures import Future, ThreadPoolExecutor
-
-    def decode(part: Part) -> "list[Unit]":
-        try:
-            return encoder.preprocessor.reader.units(part)
-        except ContentError:
-            return []
-
-    with ThreadPoolExecutor(1) as pool:
-        ahead: deque[tuple[str, Future[list[Unit]]]] = deque()
-        for part in parts:
-            ahead.append((part.digest, pool.submit(decode, part)))
-            if len(ahead) > 64:
-                digest, future = ahead.popleft()
-                if units := future.result():
-                    yield digest, units
-        for digest, future in ahead:
-            if units := future.result():
-                yield digest, units
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for i, array in enumerate(inputs):
+        by_shape.setdefault(array.shape, []).append(i)
+    found: dict[int, NDArray[np.float16]] = {}
+    for members in by_shape.values():
+        for start in range(0, len(members), size):
+            batch = members[start : start + size]
+            stacked = torch.from_numpy(np.stack([inputs[i] for i in batch]))
+            if stacked.dim() == 4:  # convolutions on a processor are faster with the channels last
+                stacked = stacked.contiguous(memory_format=torch.channels_last)
+            with torch.inference_mode():
+                found.update(zip(batch, frontend(stacked).half().numpy(), strict=True))
+    return [found[i] for i in range(len(inputs))]
 
 
 def digest_of_towers(encoder: "UnifiedEncoder") -> str:

@@ -1,4 +1,4 @@
-"""Single steps on registered versions and directories: evaluate, export, drift."""
+"""Single steps on registered versions and directories: evaluate, export, embed, drift."""
 
 from pathlib import Path
 from typing import Annotated
@@ -58,6 +58,34 @@ def export(
     for name, value in run(config.export, model=model, dataset=corpus, output=output).items():
         typer.echo(f"{name:45s} {value}")
     typer.echo(f"model   {output}")
+
+
+def embed(
+    inputs: Annotated[list[Path], typer.Argument(help="Files, folders, and .jsonl files with one input a line.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File ending in .parquet, .jsonl or .npy.")],
+    model: Annotated[
+        str, typer.Option(help="Version or alias of the registered model, or an artifact's directory.")
+    ] = ("champion"),
+    task: Annotated[str | None, typer.Option(help="Prefix of texts, such as query or document.")] = None,
+    dimension: Annotated[int | None, typer.Option(help="Matryoshka prefix to keep; default: all.")] = None,
+    backend: Annotated[str, typer.Option(help="torch or onnx.")] = "torch",
+    max_batch_tokens: Annotated[int, typer.Option(help="Padded tokens per forward.")] = 1024,
+) -> None:
+    """Embed many files or lines; interrupted, the same command goes on where it stopped."""
+    from components.embed.config import EmbedConfig
+    from components.embed.run import run
+    from components.environment import Environment
+    from components.registry import fetch_version
+
+    given = {"task": task, "dimension": dimension, "backend": backend, "max_batch_tokens": max_batch_tokens}
+    config = EmbedConfig.parse(given)
+    directory = Path(model) if Path(model).is_dir() else fetch_version(model, Environment.from_env())
+    counts = run(config, inputs=inputs, model=directory, output=output)
+    typer.echo(f"{output}: {counts['embedded']} vectors of {counts['inputs']} inputs")
+    if counts["resumed"]:
+        typer.echo(f"{counts['resumed']} inputs had been done by an interrupted run")
+    if counts["skipped"]:
+        typer.echo(f"{counts['skipped']} skipped, see {output}.skipped.jsonl", err=True)
 
 
 def drift(

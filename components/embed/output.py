@@ -1,0 +1,151 @@
+"""Where vectors go: numbered parts while the work goes on, then one file, with what was skipped beside it.
+
+Shape legend: N items, D dimensions.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from model.errors import ConfigError
+
+FORMATS = (".parquet", ".jsonl", ".npy")
+PLAN = "plan.json"
+
+
+@dataclass(frozen=True)
+class Row:
+    """The outcome of one input: a vector, or why there is none."""
+
+    id: str
+    kind: str | None = None
+    tokens: int | None = None
+    vector: list[float] | None = None
+    code: str | None = None
+    reason: str | None = None
+
+
+class Parts:
+    """Finished pieces of one run in ``<output>.parts/``; a run with the same plan goes on where the last one stopped.
+
+    Raises:
+        ConfigError: the format is unknown, or the pieces there belong to another run.
+    """
+
+    def __init__(self, output: Path, plan: Mapping[str, Any]) -> None:
+        if output.suffix not in FORMATS:
+            raise ConfigError(f"output={output} must end in one of {', '.join(FORMATS)}")
+        self.output = output
+        self.directory = output.with_name(output.name + ".parts")
+        self.skipped = output.with_name(output.name + ".skipped.jsonl")
+        self.directory.mkdir(parents=True, exist_ok=True)
+        path = self.directory / PLAN
+        if not path.exists():
+            _replace(path, json.dumps(plan, indent=1).encode())
+        elif (before := json.loads(path.read_text(encoding="utf-8"))) != plan:
+            changed = sorted(key for key in {*plan, *before} if plan.get(key) != before.get(key))
+            raise ConfigError(
+                f"{self.directory} holds an unfinished run with other {', '.join(changed)}: "
+                "delete it to start again, or choose another output"
+            )
+
+    def __contains__(self, number: int) -> bool:
+        return self._path(number).exists()
+
+    def write(self, number: int, rows: list[Row]) -> None:
+        """Keep the rows of one piece, atomically."""
+        schema = pa.schema(
+            [
+                ("id", pa.string()),
+                ("kind", pa.string()),
+                ("tokens", pa.int32()),
+                ("vector", pa.list_(pa.float32())),
+                ("code", pa.string()),
+                ("reason", pa.string()),
+            ]
+        )
+        partial = self._path(number).with_suffix(".partial")
+        pq.write_table(pa.Table.from_pylist([vars(row) for row in rows], schema), partial)
+        partial.replace(self._path(number))
+
+    def finish(self, count: int, dimension: int) -> int:
+        """Join ``count`` pieces into the output and the list of what was skipped, then remove them.
+
+        Returns:
+            Number of inputs skipped.
+        """
+        skipped = 0
+        partial = self.skipped.with_name(self.skipped.name + ".partial")
+        with partial.open("w", encoding="utf-8") as file:
+            for table in self._tables(count):
+                for row in table.select(["id", "code", "reason"]).filter(table["vector"].is_null()).to_pylist():
+                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                    skipped += 1
+        partial.replace(self.skipped)
+        WRITERS[self.output.suffix](
+            self.output, (t.filter(t["vector"].is_valid()) for t in self._tables(count)), dimension
+        )
+        if not skipped:
+            self.skipped.unlink()
+        shutil.rmtree(self.directory)
+        return skipped
+
+    def _tables(self, count: int) -> Iterator[pa.Table]:
+        return (pq.read_table(self._path(number)) for number in range(count))
+
+    def _path(self, number: int) -> Path:
+        return self.directory / f"{number:06d}.parquet"
+
+
+def _replace(path: Path, data: bytes) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(data)
+    partial.replace(path)
+
+
+def _parquet(path: Path, tables: Iterator[pa.Table], dimension: int) -> None:
+    schema = pa.schema(
+        [
+            ("id", pa.string()),
+            ("kind", pa.string()),
+            ("tokens", pa.int32()),
+            ("vector", pa.list_(pa.float32(), dimension)),
+        ]
+    )
+    partial = path.with_name(path.name + ".partial")
+    with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+        for table in tables:
+            writer.write_table(table.select(schema.names).cast(schema))
+    partial.replace(path)
+
+
+def _jsonl(path: Path, tables: Iterator[pa.Table], dimension: int) -> None:
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        for table in tables:
+            for row in table.select(["id", "kind", "tokens", "vector"]).to_pylist():
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    partial.replace(path)
+
+
+def _npy(path: Path, tables: Iterator[pa.Table], dimension: int) -> None:
+    """Vectors [N, D]; the ids of the rows go into ``<output>.ids.txt``, one JSON string a line."""
+    ids: list[str] = []
+    vectors = [np.zeros((0, dimension), dtype=np.float32)]
+    for table in tables:
+        ids += table["id"].to_pylist()
+        vectors.append(np.array(table["vector"].to_pylist(), dtype=np.float32).reshape(-1, dimension))
+    partial = path.with_name("partial." + path.name)
+    np.save(partial, np.concatenate(vectors), allow_pickle=False)
+    _replace(path.with_name(path.name + ".ids.txt"), "".join(json.dumps(i) + "\n" for i in ids).encode())
+    partial.replace(path)
+
+
+WRITERS = {".parquet": _parquet, ".jsonl": _jsonl, ".npy": _npy}

@@ -1,0 +1,79 @@
+"""Offline embedding: many inputs to one file of vectors; bad inputs are set aside with their reasons.
+
+Shape legend: N items, D dimensions.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from components.embed.config import EmbedConfig
+from components.embed.inputs import Source, find_sources, read_source
+from components.embed.output import Parts, Row
+from model.content import Content
+from model.encoder import Encoder
+from model.errors import CapabilityError, ContentError, DataError
+
+
+def run(config: EmbedConfig, *, inputs: Sequence[Path], model: Path, output: Path) -> dict[str, int]:
+    """Embed files, folders and JSON lines into ``output`` (``.parquet``, ``.jsonl`` or ``.npy``).
+
+    Interrupted, it goes on from its last save when it is called with the same arguments.
+
+    Returns:
+        Counts: inputs, embedded, skipped (listed in ``<output>.skipped.jsonl``), resumed.
+
+    Raises:
+        DataError: an input path does not exist or there is nothing to embed.
+        ConfigError: the dimension or the format is not one, or ``output`` has an unfinished run of other inputs.
+        ArtifactError: ``model`` cannot be loaded.
+    """
+    from model.artifact import load_encoder
+    from model.integrity import artifact_digest
+    from model.matryoshka import check_dimension
+    from model.progress import progress
+
+    sources = find_sources(inputs)
+    if not sources:
+        raise DataError(f"nothing to embed in {', '.join(map(str, inputs))}")
+    encoder = load_encoder(model, backend=config.backend)
+    dimension = check_dimension(config.dimension or encoder.dimensions[0], encoder.dimensions)
+    states = hashlib.sha256("\0".join(source.state for source in sources).encode()).hexdigest()[:16]
+    parts = Parts(output, {"model": artifact_digest(model), "config": config.digest(), "inputs": states})
+    chunks = [sources[i : i + config.items_per_part] for i in range(0, len(sources), config.items_per_part)]
+    resumed = sum(len(chunk) for number, chunk in enumerate(chunks) if number in parts)
+    for number, chunk in progress(list(enumerate(chunks)), desc="embed", unit="part"):
+        if number not in parts:
+            parts.write(number, embed_sources(encoder, chunk, config, dimension))
+    skipped = parts.finish(len(chunks), dimension)
+    return {"inputs": len(sources), "embedded": len(sources) - skipped, "skipped": skipped, "resumed": resumed}
+
+
+def embed_sources(encoder: Encoder, sources: Sequence[Source], config: EmbedConfig, dimension: int) -> list[Row]:
+    """One row per source, in order; a bad source costs nobody else their vector."""
+    from model.encoding import each_batch, plan_batches
+    from model.matryoshka import truncate
+
+    rows: dict[str, Row] = {}
+    good: list[tuple[Source, Content, int]] = []
+    for source in sources:
+        try:
+            content = read_source(source, config.task, encoder.limits)
+            good.append((source, content, sum(encoder.count_tokens(content).values())))
+        except (ContentError, CapabilityError) as error:
+            rows[source.id] = _refused(source, error)
+    batches = list(plan_batches([tokens for _, _, tokens in good], config.max_batch_tokens))
+    contents = ([good[i][1] for i in members] for members in batches)
+    for members, results in zip(batches, each_batch(encoder, contents), strict=True):
+        for i, result in zip(members, results, strict=True):
+            source, content, tokens = good[i]
+            if isinstance(result, Exception):
+                rows[source.id] = _refused(source, result)
+            else:
+                vector = truncate(result[None], dimension)[0].tolist()
+                rows[source.id] = Row(source.id, content.kind, tokens, vector)
+    return [rows[source.id] for source in sources]
+
+
+def _refused(source: Source, error: Exception) -> Row:
+    return Row(source.id, code=getattr(error, "code", "capability_missing"), reason=str(error))
