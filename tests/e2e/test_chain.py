@@ -1,10 +1,16 @@
-"""The whole chain with a tiny random encoder on a small part of the real corpus, as a user starts it."""
+"""The whole chain with a tiny random encoder on a small part of the real corpus, as a user starts it.
+
+The first start is killed in the middle of training; everything else is what the second start makes of it.
+"""
 
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -24,6 +30,7 @@ STEPS = [
     "gate",
     "drift",
 ]
+BEFORE_TRAINING = {"validate", "init_model", "features"}
 NEVER_CACHED = {"register", "serve_check", "gate", "drift"}
 pytestmark = [pytest.mark.timeout(1200), pytest.mark.xdist_group("e2e")]
 
@@ -34,12 +41,31 @@ def omnivec(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1100, check=False)
 
 
-def run(home: Path, corpus: Path) -> dict:
+def arguments(corpus: Path) -> list[str]:
     tasks = '["text_to_image", "speech_to_text", "text_to_video_motion", "composed_to_image", "bitext"]'
-    settings = [f"corpus={corpus}", f"evaluation.tasks={tasks}", "evaluation.least_queries=2"]
-    done = omnivec(home, "run", "--recipe", "debug", *(part for s in settings for part in ("--set", s)))
+    settings = [f"corpus={corpus}", f"evaluation.tasks={tasks}", "evaluation.least_queries=2", "stages.0.steps=60"]
+    return ["run", "--recipe", "debug", *(part for s in settings for part in ("--set", s))]
+
+
+def run(home: Path, corpus: Path) -> tuple[dict, str]:
+    done = omnivec(home, *arguments(corpus))
     assert done.returncode == 0, done.stderr[-6000:]
-    return json.loads((home / "runs" / "latest" / "summary.json").read_text(encoding="utf-8"))
+    return json.loads((home / "runs" / "latest" / "summary.json").read_text(encoding="utf-8")), done.stderr
+
+
+def kill_in_training(home: Path, corpus: Path) -> None:
+    """Start a run and kill all of it, without warning, once its first stage has kept a checkpoint."""
+    environment = {**os.environ, "OMNIVEC_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pipelines.cli", *arguments(corpus)]
+    with (home / "killed.log").open("w") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
+        until = time.monotonic() + 600
+        while not list((home / "checkpoints").glob("*/last.ckpt")):
+            assert process.poll() is None, (home / "killed.log").read_text()[-6000:]
+            assert time.monotonic() < until, (home / "killed.log").read_text()[-6000:]
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +82,30 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def summary(home: Path, corpus: Path) -> dict:
+def restarted(home: Path, corpus: Path) -> tuple[dict, str]:
+    kill_in_training(home, corpus)
+    assert not (home / "runs" / "latest" / "summary.json").exists()
     return run(home, corpus)
 
 
-def test_every_step_ran(summary: dict) -> None:
+@pytest.fixture(scope="module")
+def summary(restarted: tuple[dict, str]) -> dict:
+    return restarted[0]
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint(restarted: tuple[dict, str]) -> None:
+    found = re.search(r"align: resumed at step (\d+) of 60", restarted[1])
+    assert found, restarted[1][-6000:]
+    assert 0 < int(found[1]) < 60
+
+
+def test_every_step_ran(summary: dict, home: Path) -> None:
     assert [s["name"] for s in summary["steps"]] == STEPS
-    assert {s["status"] for s in summary["steps"]} == {"ok"}
-    assert all(s["seconds"] > 0 for s in summary["steps"])
+    status = {s["name"]: s["status"] for s in summary["steps"]}
+    assert status == {name: "cached" if name in BEFORE_TRAINING else "ok" for name in STEPS}
+    assert all(s["seconds"] > 0 for s in summary["steps"] if s["status"] == "ok")
+    made = (home / "killed.log").read_text(encoding="utf-8")
+    assert all(f"{name} ok in" in made for name in BEFORE_TRAINING)
 
 
 def test_the_summary_keeps_its_contract(summary: dict) -> None:
@@ -87,5 +129,5 @@ def test_a_second_run_reuses_what_did_not_change_and_remakes_what_is_gone(
 ) -> None:
     for gone in (home / "pipeline").glob("*/export/exported"):
         shutil.rmtree(gone)
-    status = {s["name"]: s["status"] for s in run(home, corpus)["steps"]}
+    status = {s["name"]: s["status"] for s in run(home, corpus)[0]["steps"]}
     assert status == {s: "ok" if s in NEVER_CACHED | {"export"} else "cached" for s in STEPS}
