@@ -45,8 +45,8 @@ class AudioConfig(Config):
     """How sound becomes tokens: windows of at most ``window_seconds``, one token per ``token_seconds``."""
 
     window_seconds: float = Field(6.0, gt=0, le=30)
-    token_seconds: float = Field(1.0, gt=0)
-    cells: int = Field(10, ge=1, description="time slices that one token sees, in order")
+    token_seconds: float = Field(0.5, gt=0)
+    cells: int = Field(5, ge=1, description="time slices that one token sees, in order")
 
 
 class UnifiedConfig(Config):
