@@ -131,10 +131,9 @@ def _tower_outputs(
 
     def work(chunk: list[Part]) -> list[tuple[str, list[NDArray[np.float16]]]]:
         decoded = {part.digest: units for part in chunk if (units := _decode(encoder, part))}
-        places = [(digest, place) for digest, units in decoded.items() for place in range(len(units))]
         inputs = [unit.inputs for units in decoded.values() for unit in units if unit.inputs is not None]
-        cells = dict(zip(places, _in_batches(frontend, inputs, batch_units), strict=True))
-        return [(digest, [cells[digest, place] for place in range(len(units))]) for digest, units in decoded.items()]
+        cells = iter(_in_batches(frontend, inputs, batch_units))
+        return [(digest, [next(cells) for _ in units]) for digest, units in decoded.items()]
 
     size = PARTS_PER_UNIT * batch_units
     for rows in side_by_side(work, (parts[i : i + size] for i in range(0, len(parts), size))):

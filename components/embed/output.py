@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 
 from model.errors import ConfigError
 
-FORMATS = (".parquet", ".jsonl", ".npy")
 PLAN = "plan.json"
 
 
@@ -40,8 +39,8 @@ class Parts:
     """
 
     def __init__(self, output: Path, plan: Mapping[str, Any]) -> None:
-        if output.suffix not in FORMATS:
-            raise ConfigError(f"output={output} must end in one of {', '.join(FORMATS)}")
+        if output.suffix not in WRITERS:
+            raise ConfigError(f"output={output} must end in one of {', '.join(WRITERS)}")
         self.output = output
         self.directory = output.with_name(output.name + ".parts")
         self.skipped = output.with_name(output.name + ".skipped.jsonl")
