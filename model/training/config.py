@@ -17,6 +17,8 @@ class TaskConfig(Config):
     sources: tuple[str, ...] = Field((), description="shards to use; all when empty")
     hard_negatives: int = Field(0, ge=0, description="explicit negatives per query, where the record has them")
     temperature: float | None = Field(None, gt=0, le=1, description="overrides the temperature of the stage")
+    query_task: str | None = Field(None, description="named task whose prefix the queries get, as in model.prompts")
+    document_task: str | None = Field(None, description="the same for positives and hard negatives")
 
 
 class StageConfig(Config):
@@ -30,12 +32,17 @@ class StageConfig(Config):
     )
     temperature: float = Field(0.05, gt=0, le=1)
     dimensions: tuple[int, ...] = Field((), description="Matryoshka prefixes in the loss; all of the model when empty")
+    prefix_dropout: float = Field(0.0, ge=0, le=1, description="share of contents that lose their task prefix")
     weight_decay: float = Field(0.01, ge=0)
     warmup_steps: int = Field(20, ge=0)
     gradient_clip: float = Field(1.0, gt=0)
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     seed: int = 7
     checkpoint_every_steps: int = Field(50, ge=1)
+    checkpoint_every_minutes: float = Field(10, gt=0, description="besides; what comes first")
+    max_bad_steps: int = Field(
+        3, ge=1, description="a step with a loss or gradient that is not finite changes nothing; so many in a row stop"
+    )
     snapshots: int = Field(0, ge=0, description="weights kept along the run, evenly spaced, as soup ingredients")
     log_every_steps: int = Field(10, ge=1)
 
@@ -56,6 +63,8 @@ class SoupConfig(Config):
     method: Literal["uniform", "greedy"] = "greedy"
     tasks: tuple[str, ...] = Field(("text_to_image", "speech_to_text", "text_to_video", "bitext"), min_length=1)
     queries_per_task: int = Field(150, ge=10)
+    query_task: str | None = Field(None, description="named task whose prefix the validation queries get")
+    document_task: str | None = None
     seed: int = 7
 
 

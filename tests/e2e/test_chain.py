@@ -60,7 +60,7 @@ def kill_in_training(home: Path, corpus: Path) -> None:
     with (home / "killed.log").open("w") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
         until = time.monotonic() + 600
-        while not list((home / "checkpoints").glob("*/last.ckpt")):
+        while not list((home / "checkpoints").glob("*/step-*.json")):
             assert process.poll() is None, (home / "killed.log").read_text()[-6000:]
             assert time.monotonic() < until, (home / "killed.log").read_text()[-6000:]
             time.sleep(0.02)
