@@ -65,21 +65,31 @@ def video(data: bytes) -> Part:
     return Part(Modality.VIDEO, data=data)
 
 
+def document(data: bytes) -> Part:
+    """Make a document part from the bytes of a PDF."""
+    return Part(Modality.DOCUMENT, data=data)
+
+
 @dataclass(frozen=True)
 class Content:
-    """Ordered parts that yield one vector, plus an optional task prefix (``query``, ``document``, ...)."""
+    """Ordered parts that yield one vector.
+
+    ``task`` names the prefix that the model puts before the text (``query``, ``document``, ...); ``title`` fills the
+    place that some prefixes have for the title of a document (see ``model.prompts``).
+    """
 
     parts: tuple[Part, ...]
     task: str | None = None
+    title: str | None = None
 
     def __post_init__(self) -> None:
         if not self.parts:
             raise ContentError("a content needs at least one part", code="empty_content")
 
     @classmethod
-    def of(cls, *parts: Part | str, task: str | None = None) -> "Content":
+    def of(cls, *parts: Part | str, task: str | None = None, title: str | None = None) -> "Content":
         """Build a content from parts; a plain string stands for a text part."""
-        return cls(tuple(text(p) if isinstance(p, str) else p for p in parts), task=task)
+        return cls(tuple(text(p) if isinstance(p, str) else p for p in parts), task=task, title=title)
 
     @property
     def modalities(self) -> frozenset[Modality]:
@@ -94,6 +104,8 @@ class Content:
 
     @cached_property
     def digest(self) -> str:
-        """Identity of the content: task and parts in order."""
-        joined = "|".join([self.task or "", *(f"{p.modality}:{p.digest}" for p in self.parts)])
+        """Identity of the content: task, title and parts in order."""
+        parts = [f"{p.modality}:{p.digest}" for p in self.parts]
+        titled = [] if self.title is None else [f"title:{media_digest(self.title.encode())}"]
+        joined = "|".join([self.task or "", *titled, *parts])
         return hashlib.blake2b(joined.encode(), digest_size=16).hexdigest()

@@ -67,7 +67,8 @@ PART_MAKERS: dict[Modality, Callable[[Part], dict[str, Any]]] = {
 
 def to_item(content: Content) -> dict[str, Any]:
     """The content object of the wire format."""
-    return {"content": [PART_MAKERS[part.modality](part) for part in content.parts]}
+    titled = {} if content.title is None else {"title": content.title}
+    return {"content": [PART_MAKERS[part.modality](part) for part in content.parts], **titled}
 
 
 class EmbeddingClient:

@@ -43,7 +43,7 @@ def to_content(item: str | ContentObject, *, task: str | None, max_media_bytes: 
             code="too_many_parts",
             limit="max_parts",
         )
-    return Content(tuple(_part(part, max_media_bytes) for part in item.content), task=task)
+    return Content(tuple(_part(part, max_media_bytes) for part in item.content), task=task, title=item.title)
 
 
 def _text(part: TextPart, _: int) -> Part:

@@ -79,6 +79,9 @@ class ContentObject(Wire):
     """Ordered parts that yield one vector."""
 
     content: list[AnyPart] = Field(min_length=1)
+    title: str | None = Field(
+        default=None, description="of a document, where the prefix of the task has a place for it"
+    )
 
 
 def _shape(value: Any) -> str:

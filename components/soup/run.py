@@ -6,6 +6,7 @@ Shape legend: N queries, M documents, D dimensions.
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -87,9 +88,12 @@ class ValidationScore:
     def _hit_at_1(self, records: "list[Record]") -> float:
         from model.encoding import encode_contents
 
+        stage = self.config.stage
         examples = [self.corpus.resolve(r) for r in records]
-        query_ND = encode_contents(self.encoder, [e.query for e in examples], desc="")
-        document_ND = encode_contents(self.encoder, [e.positives[0] for e in examples], desc="")
+        queries = [replace(e.query, task=stage.query_task) for e in examples]
+        documents = [replace(e.positives[0], task=stage.document_task) for e in examples]
+        query_ND = encode_contents(self.encoder, queries, desc="")
+        document_ND = encode_contents(self.encoder, documents, desc="")
         best_N = (query_ND @ document_ND.T).argmax(1)
         return float((best_N == range(len(records))).mean())
 

@@ -4,6 +4,7 @@ Shape legend: N queries, M documents, H trunk width.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from model.encoding import plan_batches
 from model.losses.contrastive import same_group_mask
 from model.parallel import side_by_side
 from model.progress import progress
+from model.prompts import drop_prefixes
 from model.training.batch import Pooled, Side, StepBatch
 from model.unified.encoder import UnifiedEncoder
 
@@ -24,18 +26,36 @@ POOL_BATCH_TOKENS = 1024
 
 
 class BatchMaker:
-    """Makes the batch of any step; a pure function of the step for a given corpus, sampler and encoder."""
+    """Makes the batch of any step; a pure function of the step for a given corpus, sampler and encoder.
 
-    def __init__(self, corpus: Corpus, sampler: TaskSampler, encoder: UnifiedEncoder) -> None:
+    Args:
+        corpus: resolves the records that are drawn.
+        sampler: draws them.
+        encoder: preprocesses and pools.
+        prefix_dropout: share of contents that lose their task prefix (``StageConfig.prefix_dropout``).
+        seed: of the stage; with the step it decides which ones.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        sampler: TaskSampler,
+        encoder: UnifiedEncoder,
+        *,
+        prefix_dropout: float = 0.0,
+        seed: int = 0,
+    ) -> None:
         self.corpus = corpus
         self.sampler = sampler
         self.encoder = encoder
+        self.prefix_dropout = prefix_dropout
+        self.seed = seed
         self._pooled: dict[str, NDArray[np.float32]] = {}
 
     def __call__(self, step: int) -> StepBatch:
         """Batch of ``step``."""
         draw = self.sampler.draw(step)
-        queries, documents, owners, groups = self._contents(draw)
+        queries, documents, owners, groups = self._contents(draw, step)
         group_of = {name: i for i, name in enumerate(sorted(set(groups)))}
         return StepBatch(
             task=draw.task,
@@ -55,7 +75,7 @@ class BatchMaker:
         """
         texts: dict[str, Content] = {}
         for step in steps:
-            queries, documents, _, _ = self._contents(self.sampler.draw(step))
+            queries, documents, _, _ = self._contents(self.sampler.draw(step), step)
             for side in (queries, documents):
                 if _all_text(side):
                     texts.update((c.digest, c) for c in side)
@@ -73,8 +93,11 @@ class BatchMaker:
             self._pooled.update((contents[i].digest, state) for i, state in zip(members, states_NH, strict=True))
         return len(contents)
 
-    def _contents(self, draw: Draw) -> tuple[list[Content], list[Content], list[int], list[str]]:
-        """Queries, documents, for each document the query it is a hard negative of (or -1), and its group."""
+    def _contents(self, draw: Draw, step: int) -> tuple[list[Content], list[Content], list[int], list[str]]:
+        """Queries, documents, for each document the query it is a hard negative of (or -1), and its group.
+
+        The task prefix is part of a content's identity, so a text with and without its prefix is pooled twice.
+        """
         examples = [self.corpus.resolve(record) for record in draw.records]
         documents = [e.positives[i] for e, i in zip(examples, draw.positives, strict=True)]
         owners = [-1] * len(documents)
@@ -83,7 +106,15 @@ class BatchMaker:
             documents += negatives
             owners += [row] * len(negatives)
             groups += [draw.records[row].group] * len(negatives)
-        return [e.query for e in examples], documents, owners, groups
+        queries = self._prompted([e.query for e in examples], draw.task.query_task, step, side=0)
+        return queries, self._prompted(documents, draw.task.document_task, step, side=1), owners, groups
+
+    def _prompted(self, contents: list[Content], task: str | None, step: int, *, side: int) -> list[Content]:
+        """Name the task of each content, but for those that prefix dropout takes it from."""
+        if task is None:
+            return contents
+        named = [replace(content, task=task) for content in contents]
+        return drop_prefixes(named, self.prefix_dropout, seed=self.seed, step=step, side=side)
 
     def _side(self, contents: Sequence[Content]) -> Side:
         if self._pooled and _all_text(contents):

@@ -2,15 +2,13 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from model.config import Config
 from model.content import Modality
 from model.encoder import Limits
+from model.prompts import E5, resolve_style
 from model.towers import TowerConfig
-
-# Those of the E5 trunk, see arXiv 2402.05672.
-PROMPTS = {"query": "query: ", "document": "passage: "}
 
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 
@@ -64,7 +62,9 @@ class UnifiedConfig(Config):
     projector_dropout: dict[Modality, Dropout] = Field(default_factory=dict, description="modality -> rate; else none")
     dimensions: tuple[int, ...] = (384, 256, 128, 64)
     max_text_tokens: int = Field(128, ge=8, description="longer texts are cut at the end")
-    prompts: dict[str, str] = Field(default_factory=lambda: dict(PROMPTS), description="task -> prefix of its texts")
+    prompts: Annotated[dict[str, str], BeforeValidator(resolve_style)] = Field(
+        default_factory=lambda: dict(E5), description="task -> prefix of its texts, or the name of a style"
+    )
     limits: Limits = Limits()
     source: str = Field("random", description="where the initial weights came from")
 

@@ -19,6 +19,7 @@ from tokenizers import Tokenizer
 from model.content import Content, Modality, Part
 from model.errors import CapabilityError, ContentError
 from model.features import FeatureStore
+from model.prompts import prompted_parts
 from model.unified.batch import Array, MediaTokens, TowerCall, UnifiedBatch, Unit
 from model.unified.config import UnifiedConfig
 from model.unified.media import MediaReader
@@ -106,7 +107,7 @@ class Preprocessor:
             first += len(features_TGC) if part.modality is Modality.VIDEO else 0
         return units
 
-    def _checked_parts(self, content: Content) -> list[Part]:
+    def _checked_parts(self, content: Content) -> tuple[Part, ...]:
         limits = self.config.limits
         if len(content.parts) > limits.max_parts:
             raise ContentError(
@@ -126,19 +127,7 @@ class Preprocessor:
                     code=f"{part.modality}_too_large",
                     limit="max_media_bytes",
                 )
-        return self._with_prompt(content)
-
-    def _with_prompt(self, content: Content) -> list[Part]:
-        """Put the task prefix before the first part, when that is text: media take no prefix."""
-        if content.task is None:
-            return list(content.parts)
-        if content.task not in self.config.prompts:
-            known = ", ".join(sorted(self.config.prompts))
-            raise ContentError(f"unknown task {content.task!r}; this model knows: {known}", code="unknown_task")
-        first, *rest = content.parts
-        if first.modality is not Modality.TEXT:
-            return list(content.parts)
-        return [Part(Modality.TEXT, text=self.config.prompts[content.task] + (first.text or "")), *rest]
+        return prompted_parts(content, self.config.prompts)
 
     def _text_ids(self, value: str) -> list[int]:
         ids: list[int] = self.tokenizer.encode(value, add_special_tokens=False).ids

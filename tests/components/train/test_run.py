@@ -9,40 +9,11 @@ from safetensors.torch import load_file
 
 from components.train.config import TrainConfig
 from components.train.run import run
-from data.records import PartRef, Record
-from data.shards import write_shard
-from model.content import Modality, media_digest
 from model.errors import ConfigError, DataError
-from tests.conftest import make_png
-
-NAMES = ["cat", "dog", "sun", "tree", "boat", "car", "fish", "hat"]
 
 
 class Killed(BaseException):
     """Stands for a kill: not an exception that anything catches."""
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("pairs")
-    media = {media_digest(d := make_png(i)): (Modality.IMAGE, d) for i in range(len(NAMES))}
-    rows = [
-        Record(
-            id=f"toy/{name}",
-            task="text_to_image",
-            query=(PartRef(Modality.TEXT, text=name),),
-            positives=((PartRef(Modality.IMAGE, media=digest),),),
-            negatives=(),
-            source="toy",
-            languages=("en",),
-            license="MIT",
-            group=name,
-            split="train",
-        )
-        for name, digest in zip(NAMES, media, strict=True)
-    ]
-    write_shard(directory / "toy.parquet", rows, media)
-    return directory
 
 
 def config(**changes: object) -> TrainConfig:
@@ -126,3 +97,48 @@ def test_dropout_is_active_where_something_learns_and_only_there(tiny_artifact) 
     assert not encoder.trunk.encoder.layer[0].output.dropout.training
     assert not encoder.trunk.embeddings.dropout.training
     assert not any(m.training for m in encoder.frontends["image"].tower.modules())
+
+
+def prompted(dataset: Path, model: Path, where: Path, rate: float, task: str | None = "query", **changes) -> dict:
+    tasks = [{"name": "text_to_image", "batch_size": 4, "query_task": task}]
+    train(config(tasks=tasks, prefix_dropout=rate, **changes), dataset, model, where)
+    return load_file(where / "model" / "projectors.safetensors")
+
+
+def test_prefix_dropout_of_zero_and_one_equal_always_and_never(dataset, tiny_artifact, tmp_path) -> None:
+    weights = {
+        name: prompted(dataset, tiny_artifact, tmp_path / name, rate, task)
+        for name, rate, task in (
+            ("with", 0.0, "query"),
+            ("all", 1.0, "query"),
+            ("none", 0.0, None),
+            ("half", 0.5, "query"),
+        )
+    }
+
+    def equal(a: str, b: str) -> bool:
+        return all(torch.equal(weights[a][k], weights[b][k]) for k in weights[a])
+
+    assert equal("all", "none")
+    assert not equal("with", "none")
+    assert not equal("half", "with")
+    assert not equal("half", "none")
+
+
+@pytest.mark.parametrize("trainable", [{"projectors": 1e-2}, {"projectors": 1e-2, "trunk": 1e-3}])
+def test_prefix_dropout_resumes_to_the_same_weights(dataset, tiny_artifact, tmp_path, trainable) -> None:
+    tasks = [{"name": "text_to_image", "batch_size": 4, "query_task": "query"}]
+    stage = config(tasks=tasks, prefix_dropout=0.5, trainable=trainable)
+    train(stage, dataset, tiny_artifact, tmp_path / "whole")
+
+    def kill(scalars: Mapping[str, float], step: int) -> None:
+        if step == 5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(stage, dataset, tiny_artifact, tmp_path / "cut", [kill])
+    resumed = train(stage, dataset, tiny_artifact, tmp_path / "cut")
+    assert resumed["resumed_from"] == 4
+    for name in ("projectors", "trunk"):
+        whole, cut = (load_file(tmp_path / w / "model" / f"{name}.safetensors") for w in ("whole", "cut"))
+        assert all(torch.equal(whole[k], cut[k]) for k in whole)
