@@ -19,6 +19,7 @@ from model.towers import build_tower
 from model.unified.batch import MediaTokens, UnifiedBatch
 from model.unified.config import UnifiedConfig
 from model.unified.frontends import PictureFrontend, SoundFrontend
+from model.unified.packed import PACKABLE, Packing, attention_name, run_packed
 from model.unified.preprocess import Preprocessor
 from model.unified.projector import Projector
 
@@ -40,7 +41,8 @@ class UnifiedEncoder(nn.Module):
         self.table = nn.Embedding(trunk_config.vocab_size, width, dtype=torch.float16).requires_grad_(False)
         trunk_config.vocab_size = 1  # the table lives outside, so the trunk's own shrinks to one unused row
         trunk_config.pad_token_id = 0
-        self.trunk = AutoModel.from_config(trunk_config, add_pooling_layer=False, attn_implementation="sdpa")
+        attention = attention_name(trunk_config.model_type)
+        self.trunk = AutoModel.from_config(trunk_config, add_pooling_layer=False, attn_implementation=attention)
         self.trunk.get_input_embeddings().requires_grad_(False)
         self.head = nn.Linear(width, config.dimensions[0])
         self.frontends = nn.ModuleDict(_frontends(config, self.modalities))
@@ -91,14 +93,32 @@ class UnifiedEncoder(nn.Module):
         """Head and L2 norm: pooled states [N, H] to unit vectors [N, D]."""
         return normalize(self.head(pooled_NH), dim=-1)
 
-    def pool(self, batch: UnifiedBatch) -> Tensor:
-        """Trunk and mean pooling: a batch to pooled states [N, H]."""
+    def pool(self, batch: UnifiedBatch, *, packed: bool | None = None) -> Tensor:
+        """Trunk and mean pooling: a batch to pooled states [N, H].
+
+        Args:
+            batch: what ``preprocess`` made.
+            packed: whether the trunk runs without padding (see ``model.unified.packed``); by default wherever there
+                is padding and the trunk allows it.
+
+        Raises:
+            ConfigError: ``packed`` is asked for with a trunk that only works padded.
+        """
+        if packed is None:
+            packed = self.trunk.config.model_type in PACKABLE and not batch.mask_NL.all()
         device = self.head.weight.device
+        if packed:
+            packing = Packing.of(batch.mask_NL, device)
+            embeds_TH = self.table(packing.token_ids(batch)).float()
+            for name, media in batch.media.items():
+                place = packing.slots(media.row_K, media.column_K)
+                embeds_TH = embeds_TH.index_put((place,), self.media_tokens(name, media).to(embeds_TH.dtype))
+            return packing.mean(run_packed(self.trunk, embeds_TH, packing))
         embeds_NLH = self.table(torch.from_numpy(batch.token_ids_NL).to(device)).float()
         for name, media in batch.media.items():
             tokens_KH = self.media_tokens(name, media)
-            place = (torch.from_numpy(media.row_K).to(device), torch.from_numpy(media.column_K).to(device))
-            embeds_NLH = embeds_NLH.index_put(place, tokens_KH.to(embeds_NLH.dtype))
+            place_2K = (torch.from_numpy(media.row_K).to(device), torch.from_numpy(media.column_K).to(device))
+            embeds_NLH = embeds_NLH.index_put(place_2K, tokens_KH.to(embeds_NLH.dtype))
         return self.pool_embeds(embeds_NLH, torch.from_numpy(batch.mask_NL).to(device))
 
     def pool_embeds(self, embeds_NLH: Tensor, mask_NL: Tensor) -> Tensor:
