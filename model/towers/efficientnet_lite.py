@@ -4,57 +4,15 @@ Shape legend: B images, C channels, H x W pixels, h x w positions of the feature
 Source: Tan and Le 2019, arXiv 1905.11946; the "lite" variants drop squeeze-excite and use ReLU6.
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from model.config import Config
 from model.errors import ConfigError
+from model.towers.config import EfficientNetLiteConfig, StageConfig
 
 PIXEL_MEAN, PIXEL_SCALE = 127.0, 128.0
 NORM_EPSILON = 1e-3
-
-
-class StageConfig(Config):
-    """A run of equal blocks; only the first has the stride and changes the channels."""
-
-    repeats: int
-    kernel: int
-    stride: int
-    expansion: int
-    channels: int
-
-
-LITE0_STAGES = (
-    StageConfig(repeats=1, kernel=3, stride=1, expansion=1, channels=16),
-    StageConfig(repeats=2, kernel=3, stride=2, expansion=6, channels=24),
-    StageConfig(repeats=2, kernel=5, stride=2, expansion=6, channels=40),
-    StageConfig(repeats=3, kernel=3, stride=2, expansion=6, channels=80),
-    StageConfig(repeats=3, kernel=5, stride=1, expansion=6, channels=112),
-    StageConfig(repeats=4, kernel=5, stride=2, expansion=6, channels=192),
-    StageConfig(repeats=1, kernel=3, stride=1, expansion=6, channels=320),
-)
-
-
-class EfficientNetLiteConfig(Config):
-    """Shape of the tower; the defaults are EfficientNet-lite0.
-
-    ``fused`` says whether the batch norms are folded into the convolutions (see :func:`fuse`), which decides the
-    names in the state dict.
-    """
-
-    kind: Literal["efficientnet_lite"] = "efficientnet_lite"
-    stem_channels: int = 32
-    stages: tuple[StageConfig, ...] = LITE0_STAGES
-    head_channels: int = 1280
-    fused: bool = False
-
-    @property
-    def features(self) -> int:
-        """Channels C of the output feature map."""
-        return self.head_channels
 
 
 class ConvNorm(nn.Module):

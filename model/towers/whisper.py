@@ -8,30 +8,11 @@ Shape legend: B clips, M mel bands, T mel frames (10 ms each), S = T / 2 positio
 Source: Radford et al. 2022, arXiv 2212.04356.
 """
 
-from typing import Literal
-
 from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
-from model.config import Config
 from model.errors import ContentError
-
-
-class WhisperConfig(Config):
-    """Shape of the tower; the defaults are Whisper tiny."""
-
-    kind: Literal["whisper"] = "whisper"
-    mel_bands: int = 80
-    width: int = 384
-    layers: int = 4
-    heads: int = 6
-    feed_forward: int = 1536
-    max_positions: int = 1500
-
-    @property
-    def features(self) -> int:
-        """Width D of the output."""
-        return self.width
+from model.towers.config import WhisperConfig
 
 
 class Attention(nn.Module):

@@ -8,8 +8,9 @@ from model.config import Config
 from model.content import Modality
 from model.encoder import Limits
 from model.prompts import E5, resolve_style
-from model.towers import TowerConfig
+from model.towers.config import AudioTowerConfig, ImageTowerConfig
 
+SAMPLE_RATE = 16_000
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -52,8 +53,8 @@ class UnifiedConfig(Config):
 
     kind: Literal["unified"] = "unified"
     trunk: dict[str, Any]
-    image_tower: TowerConfig | None = None
-    audio_tower: TowerConfig | None = None
+    image_tower: ImageTowerConfig | None = None
+    audio_tower: AudioTowerConfig | None = None
     image: ImageConfig = ImageConfig()
     video: VideoConfig = VideoConfig()
     audio: AudioConfig = AudioConfig()
@@ -73,6 +74,23 @@ class UnifiedConfig(Config):
         if list(self.dimensions) != sorted(set(self.dimensions), reverse=True):
             raise ValueError(f"dimensions={self.dimensions} must be distinct and largest first")
         return self
+
+    @model_validator(mode="after")
+    def _slices_fit(self) -> Self:
+        if self.audio_tower is not None:
+            token, piece = self.token_samples, self.audio_tower.slice_samples
+            if token % (piece * self.audio.cells):
+                raise ValueError(
+                    f"a token of {token / 160:g} x 10 ms does not divide into audio.cells={self.audio.cells} cells of "
+                    f"whole outputs of the audio tower, one each {piece / 160:g} x 10 ms: change audio.token_seconds "
+                    "or audio.cells"
+                )
+        return self
+
+    @property
+    def token_samples(self) -> int:
+        """Samples at 16 kHz that one audio token stands for."""
+        return round(self.audio.token_seconds * SAMPLE_RATE)
 
     @property
     def modalities(self) -> frozenset[Modality]:

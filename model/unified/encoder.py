@@ -10,7 +10,6 @@ from typing import Self, cast
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
-from transformers import AutoConfig, AutoModel
 
 from model.content import Content, Modality
 from model.encoder import Limits
@@ -22,6 +21,7 @@ from model.unified.frontends import PictureFrontend, SoundFrontend
 from model.unified.packed import PACKABLE, Packing, attention_name, run_packed
 from model.unified.preprocess import Preprocessor
 from model.unified.projector import Projector
+from model.unified.trunk import build_trunk
 
 
 class UnifiedEncoder(nn.Module):
@@ -36,17 +36,12 @@ class UnifiedEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.modalities = config.modalities & (modalities or config.modalities) | {Modality.TEXT}
-        trunk_config = AutoConfig.for_model(**config.trunk)
-        width = trunk_config.hidden_size
-        self.table = nn.Embedding(trunk_config.vocab_size, width, dtype=torch.float16).requires_grad_(False)
-        trunk_config.vocab_size = 1  # the table lives outside, so the trunk's own shrinks to one unused row
-        trunk_config.pad_token_id = 0
-        attention = attention_name(trunk_config.model_type)
-        self.trunk = AutoModel.from_config(trunk_config, add_pooling_layer=False, attn_implementation=attention)
-        self.trunk.get_input_embeddings().requires_grad_(False)
-        self.head = nn.Linear(width, config.dimensions[0])
+        attention = attention_name(config.trunk.get("model_type", ""))
+        trunk = build_trunk(config.trunk, max_tokens=config.limits.max_tokens, attention=attention)
+        self.table, self.trunk = trunk.table, trunk.model
+        self.head = nn.Linear(trunk.width, config.dimensions[0])
         self.frontends = nn.ModuleDict(_frontends(config, self.modalities))
-        self.projectors = nn.ModuleDict(_projectors(config, self.modalities, width))
+        self.projectors = nn.ModuleDict(_projectors(config, self.modalities, self.table.embedding_dim))
         self.preprocessor = Preprocessor(config, tokenizer_json, self.modalities)
         self.features: FeatureStore | None = None
         nn.init.eye_(self.head.weight)
@@ -166,8 +161,8 @@ def _frontends(config: UnifiedConfig, modalities: frozenset[Modality]) -> dict[s
         if Modality.VIDEO in modalities:
             found["video"] = PictureFrontend(tower, cells=config.video.cells, tokens_side=1)
     if config.audio_tower is not None and Modality.AUDIO in modalities:
-        mels = round(config.audio.token_seconds * 100)
-        found["audio"] = SoundFrontend(build_tower(config.audio_tower), cells=config.audio.cells, mels_per_token=mels)
+        steps = config.token_samples // config.audio_tower.step_samples
+        found["audio"] = SoundFrontend(build_tower(config.audio_tower), cells=config.audio.cells, steps_per_token=steps)
     return found
 
 

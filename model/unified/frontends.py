@@ -1,6 +1,7 @@
 """Towers with their pooling: from decoded media to the cells that each token sees.
 
-Shape legend: B items, T tokens per item, G cells per token, C channels, S pixels a side, F mel frames.
+Shape legend: B items, T tokens per item, G cells per token, C channels, S pixels a side, F steps of sound
+(mel frames or samples).
 """
 
 from torch import Tensor, nn
@@ -31,16 +32,16 @@ class PictureFrontend(nn.Module):
 class SoundFrontend(nn.Module):
     """Audio tower over a window; every token sees ``cells`` consecutive time slices."""
 
-    def __init__(self, tower: nn.Module, *, cells: int, mels_per_token: int) -> None:
+    def __init__(self, tower: nn.Module, *, cells: int, steps_per_token: int) -> None:
         super().__init__()
         self.tower = tower
         self.cells = cells
-        self.mels_per_token = mels_per_token
+        self.steps_per_token = steps_per_token
 
-    def forward(self, mel_BMF: Tensor) -> Tensor:
-        """Map log-mel windows [B, n_mels, F] to cells [B, T, G, C] with T = F / mels_per_token."""
-        tokens = mel_BMF.shape[2] // self.mels_per_token
-        states_BFC = self.tower(mel_BMF)
+    def forward(self, sound_BxF: Tensor) -> Tensor:
+        """Map windows [B, F] of samples or [B, n_mels, F] to cells [B, T, G, C] with T = F / steps_per_token."""
+        tokens = sound_BxF.shape[-1] // self.steps_per_token
+        states_BFC = self.tower(sound_BxF)
         batch, _, channels = states_BFC.shape
         cells_BTGC: Tensor = states_BFC.reshape(batch, tokens, self.cells, -1, channels).mean(3)
         return cells_BTGC

@@ -10,11 +10,11 @@ import numpy as np
 from model.content import Modality, Part
 from model.media.audio import decode_audio
 from model.media.image import decode_image
-from model.media.mel import SAMPLE_RATE, log_mel
+from model.media.mel import SAMPLE_RATE
 from model.media.video import decode_video
-from model.towers.whisper import WhisperConfig
 from model.unified.batch import Array, Unit
 from model.unified.config import UnifiedConfig
+from model.unified.sound import sound_input
 
 COUNTS_KEPT = 100_000
 
@@ -59,24 +59,15 @@ class MediaReader:
         samples = decode_audio(data, self.config.limits)
         units = []
         for start, stop, tokens in self._windows(len(samples)):
-            wanted = tokens * self._token_samples
-            units.append(Unit(tokens=tokens, first=0, inputs=log_mel(samples[start:stop], wanted, self._mel_bands)))
+            inputs = sound_input(self.config.audio_tower, samples[start:stop], tokens * self.config.token_samples)
+            units.append(Unit(tokens=tokens, first=0, inputs=inputs))
         return units
-
-    @property
-    def _token_samples(self) -> int:
-        return round(self.config.audio.token_seconds * SAMPLE_RATE)
-
-    @property
-    def _mel_bands(self) -> int:
-        tower = self.config.audio_tower
-        return tower.mel_bands if isinstance(tower, WhisperConfig) else 80
 
     def _windows(self, samples: int) -> list[tuple[int, int, int]]:
         """(start, stop, tokens) of each window; the last is padded with silence to a whole token."""
         size = round(self.config.audio.window_seconds * SAMPLE_RATE)
         spans = [(start, min(start + size, samples)) for start in range(0, max(samples, 1), size)]
-        return [(a, b, max(1, -(-(b - a) // self._token_samples))) for a, b in spans]
+        return [(a, b, max(1, -(-(b - a) // self.config.token_samples))) for a, b in spans]
 
 
 def _channels_first(pixels: np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]) -> Array:

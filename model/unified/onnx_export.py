@@ -4,7 +4,7 @@ Splitting at the token embeddings lets one set of graphs serve every mixture of 
 tokens into the sequence, which is index arithmetic and needs no graph.
 
 Shape legend: N contents, L sequence positions, B tower inputs, T tokens per input, H trunk width, D dimensions,
-S pixels a side, M mel bands, F mel frames.
+S pixels a side.
 """
 
 from collections.abc import Callable
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from model.unified.encoder import UnifiedEncoder
+from model.unified.sound import input_shape
 
 OPSET = 20
 TRUNK = "trunk"
@@ -122,16 +123,13 @@ def _tower_graph(encoder: UnifiedEncoder, name: str) -> Graph:
     first_B = torch.zeros(2, dtype=torch.int64)
     inputs: Tensor
     if name == "audio":
-        mels = round(config.audio.token_seconds * 100)
+        assert config.audio_tower is not None
+        steps = config.token_samples // config.audio_tower.step_samples
         tokens = torch.export.Dim("T", min=1, max=round(config.audio.window_seconds / config.audio.token_seconds))
-        inputs = torch.zeros(2, _mel_bands(encoder), 3 * mels)
-        dynamic: dict[int, Any] = {0: batch, 2: mels * tokens}
+        inputs = torch.zeros(2, *input_shape(config.audio_tower, 3 * config.token_samples))
+        dynamic: dict[int, Any] = {0: batch, inputs.dim() - 1: steps * tokens}
     else:
         size = config.image.size if name == "image" else config.video.size
         inputs = torch.zeros(2, 3, size, size)
         dynamic = {0: batch}
     return Graph(TowerGraph(encoder, name), (inputs, first_B), ("inputs", "first"), (dynamic, {0: batch}), "tokens")
-
-
-def _mel_bands(encoder: UnifiedEncoder) -> int:
-    return int(getattr(encoder.config.audio_tower, "mel_bands", 80))

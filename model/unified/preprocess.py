@@ -17,7 +17,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from model.content import Content, Modality, Part
-from model.errors import CapabilityError, ContentError
+from model.errors import ArtifactError, CapabilityError, ContentError
 from model.features import FeatureStore
 from model.prompts import prompted_parts
 from model.unified.batch import Array, MediaTokens, TowerCall, UnifiedBatch, Unit
@@ -134,7 +134,13 @@ class Preprocessor:
         return ids[: self.config.max_text_tokens]
 
     def _special_ids(self) -> tuple[int, int]:
-        ids = self.tokenizer.encode("a", add_special_tokens=True).ids
+        plain: list[int] = self.tokenizer.encode("a", add_special_tokens=False).ids
+        ids: list[int] = self.tokenizer.encode("a", add_special_tokens=True).ids
+        if ids[1:-1] != plain:
+            raise ArtifactError(
+                f"the tokenizer makes {ids} of {plain}; a trunk's tokenizer must put one special token before a text "
+                "and one after it: set its post_processor so (in tokenizer.json)"
+            )
         return ids[0], ids[-1]
 
 

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from model.towers.efficientnet_lite import EfficientNetLiteConfig
+from model.towers.config import EfficientNetLiteConfig
 from model.weights.sources import PACKAGES, read_member
 from model.weights.store import TOKENIZER, WeightPaths, make_once, write_state
 

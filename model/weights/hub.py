@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model.errors import ArtifactError
-from model.towers.whisper import WhisperConfig
+from model.towers.config import WhisperConfig
 from model.weights.convert import prepare_part
 from model.weights.store import CONFIG, MODEL, TOKENIZER, WeightPaths, make_once, write_state
 

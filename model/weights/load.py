@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model.errors import ArtifactError
-from model.towers.efficientnet_lite import EfficientNetLite, EfficientNetLiteConfig, fuse
-from model.towers.whisper import Whisper, WhisperConfig
+from model.towers.config import EfficientNetLiteConfig, WhisperConfig
+from model.towers.efficientnet_lite import EfficientNetLite, fuse
+from model.towers.whisper import Whisper
 from model.weights.efficientnet import CLASSIFIER
 from model.weights.store import TOKENIZER, load_config, load_state
 

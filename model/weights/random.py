@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from model.towers.efficientnet_lite import EfficientNetLiteConfig, StageConfig
-from model.towers.whisper import WhisperConfig
+from model.towers.config import EfficientNetLiteConfig, StageConfig, WhisperConfig
 from model.weights.store import TOKENIZER, WeightPaths, make_once, write_state
 
 TINY_IMAGE = EfficientNetLiteConfig(

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.errors import ArtifactError
-from model.towers.whisper import WhisperConfig
+from model.towers.config import WhisperConfig
 from model.weights.ctranslate2 import read_ctranslate2
 
 Array = NDArray[np.float32]

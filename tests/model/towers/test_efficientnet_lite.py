@@ -3,7 +3,8 @@ import torch
 from torch import nn
 
 from model.errors import ConfigError
-from model.towers.efficientnet_lite import EfficientNetLite, EfficientNetLiteConfig, fuse
+from model.towers.config import EfficientNetLiteConfig
+from model.towers.efficientnet_lite import EfficientNetLite, fuse
 from model.weights.random import TINY_IMAGE
 
 

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from model.errors import ContentError
-from model.towers.whisper import Whisper, WhisperConfig
+from model.towers.config import WhisperConfig
+from model.towers.whisper import Whisper
 
 CONFIG = WhisperConfig(width=16, layers=2, heads=2, feed_forward=32, max_positions=100)
 

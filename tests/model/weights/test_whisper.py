@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from model.errors import ArtifactError
-from model.towers.whisper import Whisper, WhisperConfig
+from model.towers.config import WhisperConfig
+from model.towers.whisper import Whisper
 from model.weights.ctranslate2 import read_ctranslate2
 from model.weights.whisper import convert_whisper
 
