@@ -19,6 +19,8 @@ from model.content import Content, Modality
 from model.encoder import Encoder, Limits
 from model.errors import ArtifactError, CapabilityError
 from model.matryoshka import check_dimension, truncate
+from model.quantize import FILE as QUANTIZATION
+from model.quantize import Quantizer, load_quantizer
 from model.unified.batch import UnifiedBatch
 from model.unified.merge import merge_batches
 
@@ -26,8 +28,11 @@ Merge = Callable[[Sequence[Any]], Any]
 MERGERS: dict[type[Any], Merge] = {UnifiedBatch: merge_batches}
 """How prepared batches of one become a batch of many, by batch type. Others are prepared once more, together."""
 
-NOT_THE_SPACE = ("onnx/", "README.md", "reference.parquet", "training.json", "soup.json")
-"""Files of an artifact that do not change its vectors: a re-exported model stays in its space."""
+NOT_THE_SPACE = ("onnx/", "README.md", "reference.parquet", "training.json", "soup.json", QUANTIZATION)
+"""Files of an artifact that do not change its float vectors: a re-exported model stays in its space.
+
+The space of ``int8`` and ``uint8`` codes is told by the digest of their ranges beside it.
+"""
 
 
 @dataclass(frozen=True)
@@ -48,9 +53,15 @@ class Engine:
     """Runs one encoder. Thread-safe in ``prepare``; ``compute`` is called by one thread at a time."""
 
     def __init__(
-        self, encoder: Encoder, *, vector_space: str, guard: Callable[[], AbstractContextManager[Any]] = nullcontext
+        self,
+        encoder: Encoder,
+        *,
+        vector_space: str,
+        quantizer: Quantizer | None = None,
+        guard: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
         self.encoder = encoder
+        self.quantizer = quantizer if quantizer is not None else Quantizer({})
         self.vector_space = vector_space
         self._guard = guard
 
@@ -154,7 +165,9 @@ def load_engine(artifact: Path, *, backend: Backend, modalities: frozenset[Modal
             f"{artifact} is not a model artifact (no config.json); `make run` makes one, or give its directory"
         )
     encoder = load_encoder(artifact, modalities=modalities, backend=backend)
-    return Engine(encoder, vector_space=vector_space_id(artifact), guard=_guard(backend))
+    return Engine(
+        encoder, vector_space=vector_space_id(artifact), quantizer=load_quantizer(artifact), guard=_guard(backend)
+    )
 
 
 def vector_space_id(artifact: Path) -> str:

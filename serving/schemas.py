@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag
 
+from model.quantize import OutputDtype
+
 AUDIO_FORMATS = ("wav", "flac", "ogg", "opus", "mp3")
 PNG_EXAMPLE = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
@@ -99,7 +101,6 @@ Input = Annotated[
     | Annotated[list[Item], Field(min_length=1), Tag("list")],
     Discriminator(_shape),
 ]
-OutputDtype = Literal["float", "int8", "uint8", "binary", "ubinary"]
 
 EXAMPLES: list[JsonValue] = [
     {"model": "omnivec", "input": "a red fox", "task": "query"},
@@ -125,7 +126,7 @@ class EmbeddingsRequest(Wire):
     input: Input
     dimensions: int | None = Field(default=None, gt=0, description="shorter vectors, always renormalised")
     encoding_format: Literal["float", "base64"] = "float"
-    output_dtype: OutputDtype = Field(default="float", description="see serving/quantize.py for the exact schemes")
+    output_dtype: OutputDtype = Field(default="float", description="see model/quantize.py for the exact schemes")
     task: str | None = Field(default=None, description="`query`, `document`, or a task that the model names")
     user: str | None = Field(default=None, description="accepted for compatibility, never stored")
 

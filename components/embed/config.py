@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from model.config import Config
+from model.quantize import OutputDtype
 
 
 class EmbedConfig(Config):
@@ -14,6 +15,7 @@ class EmbedConfig(Config):
         backend: ``onnx`` where the artifact was exported, or ``torch``.
         task: prefix that the model was trained with, such as ``query`` or ``document``.
         dimension: Matryoshka prefix to keep; all dimensions by default.
+        output_dtype: ``float``, or the codes of ``model.quantize``; ``int8`` and ``uint8`` need a calibrated artifact.
         max_batch_tokens: padded tokens per forward, all modalities together.
         items_per_part: inputs between two saves; an interrupted run starts again at the last save.
     """
@@ -21,5 +23,6 @@ class EmbedConfig(Config):
     backend: Literal["torch", "onnx"] = "torch"
     task: str | None = None
     dimension: int | None = Field(default=None, ge=1)
+    output_dtype: OutputDtype = "float"
     max_batch_tokens: int = Field(default=1024, ge=64)
     items_per_part: int = Field(default=512, ge=1)

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from model.errors import ConfigError
+from model.quantize import NUMPY_DTYPES, PACKED, OutputDtype
 
 PLAN = "plan.json"
 
@@ -74,8 +75,13 @@ class Parts:
         pq.write_table(pa.Table.from_pylist([vars(row) for row in rows], schema), partial)
         partial.replace(self._path(number))
 
-    def finish(self, count: int, dimension: int) -> int:
+    def finish(self, count: int, dimension: int, dtype: OutputDtype) -> int:
         """Join ``count`` pieces into the output and the list of what was skipped, then remove them.
+
+        Args:
+            count: number of pieces.
+            dimension: of the vectors, before bits are packed.
+            dtype: of the output; the pieces hold the same numbers as floats, which is exact.
 
         Returns:
             Number of inputs skipped.
@@ -88,8 +94,12 @@ class Parts:
                     file.write(json.dumps(row, ensure_ascii=False) + "\n")
                     skipped += 1
         partial.replace(self.skipped)
+        columns = -(-dimension // 8) if dtype in PACKED else dimension
         WRITERS[self.output.suffix](
-            self.output, (t.filter(t["vector"].is_valid()) for t in self._tables(count)), dimension
+            self.output,
+            (t.filter(t["vector"].is_valid()) for t in self._tables(count)),
+            columns,
+            np.dtype(NUMPY_DTYPES[dtype]),
         )
         if not skipped:
             self.skipped.unlink()
@@ -109,13 +119,13 @@ def _replace(path: Path, data: bytes) -> None:
     partial.replace(path)
 
 
-def _parquet(path: Path, tables: Iterator[pa.Table], dimension: int) -> None:
+def _parquet(path: Path, tables: Iterator[pa.Table], columns: int, dtype: "np.dtype[Any]") -> None:
     schema = pa.schema(
         [
             ("id", pa.string()),
             ("kind", pa.string()),
             ("tokens", pa.int32()),
-            ("vector", pa.list_(pa.float32(), dimension)),
+            ("vector", pa.list_(pa.from_numpy_dtype(dtype), columns)),
         ]
     )
     partial = path.with_name(path.name + ".partial")
@@ -125,22 +135,23 @@ def _parquet(path: Path, tables: Iterator[pa.Table], dimension: int) -> None:
     partial.replace(path)
 
 
-def _jsonl(path: Path, tables: Iterator[pa.Table], dimension: int) -> None:
+def _jsonl(path: Path, tables: Iterator[pa.Table], columns: int, dtype: "np.dtype[Any]") -> None:
     partial = path.with_name(path.name + ".partial")
     with partial.open("w", encoding="utf-8") as file:
         for table in tables:
-            for row in table.select(["id", "kind", "tokens", "vector"]).to_pylist():
+            vectors = table["vector"].cast(pa.list_(pa.from_numpy_dtype(dtype)))
+            for row in table.select(["id", "kind", "tokens"]).append_column("vector", vectors).to_pylist():
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
     partial.replace(path)
 
 
-def _npy(path: Path, tables: Iterator[pa.Table], dimension: int) -> None:
-    """Vectors [N, D]; the ids of the rows go into ``<output>.ids.txt``, one JSON string a line."""
+def _npy(path: Path, tables: Iterator[pa.Table], columns: int, dtype: "np.dtype[Any]") -> None:
+    """Vectors [N, columns]; the ids of the rows go into ``<output>.ids.txt``, one JSON string a line."""
     ids: list[str] = []
-    vectors = [np.zeros((0, dimension), dtype=np.float32)]
+    vectors = [np.zeros((0, columns), dtype=dtype)]
     for table in tables:
         ids += table["id"].to_pylist()
-        vectors.append(np.array(table["vector"].to_pylist(), dtype=np.float32).reshape(-1, dimension))
+        vectors.append(np.array(table["vector"].to_pylist()).reshape(-1, columns).astype(dtype))
     partial = path.with_name("partial." + path.name)
     np.save(partial, np.concatenate(vectors), allow_pickle=False)
     _replace(path.with_name(path.name + ".ids.txt"), "".join(json.dumps(i) + "\n" for i in ids).encode())

@@ -13,6 +13,7 @@ from components.embed.output import Parts, Row
 from model.content import Content
 from model.encoder import Encoder
 from model.errors import CapabilityError, ContentError, DataError
+from model.quantize import Quantizer
 
 
 def run(config: EmbedConfig, *, inputs: Sequence[Path], model: Path, output: Path) -> dict[str, int]:
@@ -25,31 +26,37 @@ def run(config: EmbedConfig, *, inputs: Sequence[Path], model: Path, output: Pat
 
     Raises:
         DataError: an input path does not exist or there is nothing to embed.
-        ConfigError: the dimension or the format is not one, or ``output`` has an unfinished run of other inputs.
+        ConfigError: the dimension or the format is not one, the artifact has no ranges for such codes, or ``output``
+            has an unfinished run of other inputs.
         ArtifactError: ``model`` cannot be loaded.
     """
     from model.artifact import load_encoder
     from model.integrity import artifact_digest
     from model.matryoshka import check_dimension
     from model.progress import progress
+    from model.quantize import load_quantizer
 
     sources = find_sources(inputs)
     if not sources:
         raise DataError(f"nothing to embed in {', '.join(map(str, inputs))}")
     encoder = load_encoder(model, backend=config.backend)
     dimension = check_dimension(config.dimension or encoder.dimensions[0], encoder.dimensions)
+    quantizer = load_quantizer(model)
+    quantizer.check(config.output_dtype, dimension)
     states = hashlib.sha256("\0".join(source.state for source in sources).encode()).hexdigest()[:16]
     parts = Parts(output, {"model": artifact_digest(model), "config": config.digest(), "inputs": states})
     chunks = [sources[i : i + config.items_per_part] for i in range(0, len(sources), config.items_per_part)]
     resumed = sum(len(chunk) for number, chunk in enumerate(chunks) if number in parts)
     for number, chunk in progress(list(enumerate(chunks)), desc="embed", unit="part"):
         if number not in parts:
-            parts.write(number, embed_sources(encoder, chunk, config, dimension))
-    skipped = parts.finish(len(chunks), dimension)
+            parts.write(number, embed_sources(encoder, chunk, config, dimension, quantizer))
+    skipped = parts.finish(len(chunks), dimension, config.output_dtype)
     return {"inputs": len(sources), "embedded": len(sources) - skipped, "skipped": skipped, "resumed": resumed}
 
 
-def embed_sources(encoder: Encoder, sources: Sequence[Source], config: EmbedConfig, dimension: int) -> list[Row]:
+def embed_sources(
+    encoder: Encoder, sources: Sequence[Source], config: EmbedConfig, dimension: int, quantizer: Quantizer
+) -> list[Row]:
     """One row per source, in order; a bad source costs nobody else their vector."""
     from model.encoding import each_batch, plan_batches
     from model.matryoshka import truncate
@@ -70,7 +77,7 @@ def embed_sources(encoder: Encoder, sources: Sequence[Source], config: EmbedConf
             if isinstance(result, Exception):
                 rows[source.id] = _refused(source, result)
             else:
-                vector = truncate(result[None], dimension)[0].tolist()
+                vector = quantizer(truncate(result[None], dimension), config.output_dtype)[0].tolist()
                 rows[source.id] = Row(source.id, content.kind, tokens, vector)
     return [rows[source.id] for source in sources]
 

@@ -21,6 +21,7 @@ class EvaluateConfig(Config):
         draws: bootstrap resamples.
         seed: seed of the bootstrap.
         max_batch_tokens: padded tokens per batch.
+        calibration_per_kind: validation contents of each kind that the ranges of the measured ``int8`` codes come from.
         examples: example queries per task in the report, chosen by hash (not by how well they went).
     """
 
@@ -34,6 +35,7 @@ class EvaluateConfig(Config):
     draws: int = Field(default=1000, ge=100)
     seed: int = 0
     max_batch_tokens: int = Field(default=1024, ge=64)
+    calibration_per_kind: int = Field(default=48, ge=2)
     examples: int = Field(default=4, ge=0, le=20)
 
     @field_validator("tasks")

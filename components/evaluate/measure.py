@@ -21,8 +21,10 @@ from model.evaluation.health import health, mean_similarity
 from model.evaluation.metrics import Ranks, ndcg_at, rank_queries
 from model.evaluation.mteb_encoder import MtebEncoder
 from model.matryoshka import truncate
+from model.quantize import RANGED, OutputDtype, Quantizer, calibrate, comparable
 
 HEALTH_SAMPLE = 600
+STORED: tuple[OutputDtype, ...] = ("float", "int8", "binary")
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,30 @@ def ladder(measured: Measured) -> dict[str, dict[str, float]]:
             value = float(np.mean([ndcg_at(own, 10) for own in ranks]))
             by_task.setdefault(found.benchmark.name, {}).setdefault(str(dimension), []).append(value)
     return {task: {d: float(np.mean(v)) for d, v in rungs.items()} for task, rungs in by_task.items()}
+
+
+def stored(measured: Measured, quantizer: Quantizer) -> dict[str, dict[str, float]]:
+    """nDCG@10 by task (mean over subsets) when queries and documents are both stored as codes, by output dtype.
+
+    Without ranges ``int8`` is left out.
+    """
+    by_task: dict[str, dict[str, list[float]]] = {}
+    dimension = measured.model.encoder.dimensions[0]
+    for found in measured.sets:
+        both = vectors(measured.model, found)
+        for dtype in (d for d in STORED if d not in RANGED or dimension in quantizer.ranges):
+            codes = (comparable(quantizer(side, dtype), dtype, dimension) for side in both)
+            ranks = rank_queries(*codes, found.right, found.candidates)
+            value = float(np.mean([ndcg_at(own, 10) for own in ranks]))
+            by_task.setdefault(found.benchmark.name, {}).setdefault(dtype, []).append(value)
+    return {task: {d: float(np.mean(v)) for d, v in rungs.items()} for task, rungs in by_task.items()}
+
+
+def calibrated(measured: Measured, contents: Sequence[Content]) -> Quantizer:
+    """Ranges of a sample of contents that are not those measured on; modalities that the model lacks are left out."""
+    encoder = measured.model.encoder
+    own = [content for content in contents if content.modalities <= encoder.modalities]
+    return calibrate(measured.model.vectors(own, desc="calibrate ranges"), encoder.dimensions)
 
 
 def space(measured: Measured) -> dict[str, Any]:

@@ -11,6 +11,10 @@ HEAT_NOTE = (
     "Mean cosine between random items of two kinds. An even map near zero means that kinds share the space; "
     "a diagonal far above the rest is a modality gap, everything near one a collapsed space."
 )
+STORED_NOTE = (
+    "nDCG@10 when queries and documents are both stored as codes: int8 is one byte a dimension, with ranges from "
+    "validation contents, a quarter of the size; binary is one bit, a thirty-second."
+)
 EXAMPLE_NOTE = (
     "Queries are chosen by a hash of their id, not by how well they went. A green frame marks a right answer."
 )
@@ -29,6 +33,7 @@ def report_page(metrics: Mapping[str, Any], examples: str) -> str:
             "Shorter vectors",
             pages.svg(plots.matryoshka(metrics["matryoshka"], {name: task.title for name, task in TASKS.items()})),
         ),
+        pages.section("Stored in less space", pages.paragraph(STORED_NOTE), _stored(metrics["stored"])),
         pages.section(
             "The space", pages.svg(plots.heat_map(_panels(metrics))), pages.paragraph(HEAT_NOTE), _health(metrics)
         ),
@@ -89,6 +94,18 @@ def _health(metrics: Mapping[str, Any]) -> str:
     ]
     columns = ("kind", "items", "mean cosine", "untrained", "effective rank", "untrained", "largest norm error")
     return pages.table(columns, rows)
+
+
+def _stored(tasks: Mapping[str, Mapping[str, float]]) -> str:
+    def kept(found: Mapping[str, float], dtype: str) -> tuple[float | None, str | None]:
+        value, full = found.get(dtype), found["float"]
+        return value, f"{value / full:.1%}" if value is not None and full else None
+
+    rows = [
+        (TASKS[name].title if name in TASKS else name, found["float"], *kept(found, "int8"), *kept(found, "binary"))
+        for name, found in tasks.items()
+    ]
+    return pages.table(("what", "float", "int8", "kept", "binary", "kept"), rows)
 
 
 def _headline_table(headline: Mapping[str, Any]) -> str:

@@ -9,10 +9,11 @@ from typing import Any
 
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.examples import examples
-from components.evaluate.measure import Measured, ladder, measure, open_encoder, run_mteb, space
+from components.evaluate.measure import Measured, calibrated, ladder, measure, open_encoder, run_mteb, space, stored
 from components.evaluate.report import report_page
 from components.evaluate.scores import Outcome, by_subset, headlines, outcomes, scalars, write_outcomes
 from components.lineage import DataIdentity, data_identity
+from components.serve_check.traffic import held_out
 from components.tracking import Run
 from data.benchmarks import TASKS
 from data.benchmarks.base import RetrievalSet
@@ -21,6 +22,7 @@ from data.corpus import Corpus
 from model.errors import DataError
 from model.evaluation.metrics import Ranks
 from model.integrity import DIGESTS, artifact_digest
+from model.quantize import Quantizer
 
 METRICS = "metrics.json"
 PER_QUERY = "per_query.parquet"
@@ -102,6 +104,7 @@ def run(
         for row in outcomes(found, ranks, start.ranks.get(found.key))
     ]
     metrics = _document(config, after, sets, rows) | {
+        "stored": stored(after, _quantizer(config, dataset, after)),
         "model": _identity(model, after),
         "baseline": {"digest": artifact_digest(baseline)},
         "baseline_space": start.space,
@@ -135,6 +138,15 @@ def _untrained(
     if config.mteb_untrained:
         run_mteb(found, digest, results / "mteb" / "untrained")
     return _Start(found.by_key(), space(found))
+
+
+def _quantizer(config: EvaluateConfig, dataset: Path, after: Measured) -> Quantizer:
+    """Ranges from the validation split; none, and so no measure of ``int8``, where a corpus has no such split."""
+    corpus = Corpus(dataset, splits=("validation",))
+    if not corpus.records:
+        return Quantizer({})
+    pools = held_out(corpus, config.calibration_per_kind, split="validation")
+    return calibrated(after, [content for contents in pools.values() for content in contents])
 
 
 def _document(config: EvaluateConfig, after: Measured, sets: list[RetrievalSet], rows: list[Outcome]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The work of the export step: ONNX graphs checked against torch, drift reference, model card, digests.
+"""The work of the export step: ONNX graphs checked against torch, drift reference, ranges, model card, digests.
 
 Shape legend: N contents, D dimensions.
 """
@@ -22,7 +22,8 @@ def run(config: ExportConfig, *, model: Path, dataset: Path, output: Path) -> di
         config: thresholds and sample sizes.
         model: artifact directory in torch form.
         dataset: accepted shards, whose held-out splits give the contents to compare and the drift reference.
-        output: artifact to write: ``model`` plus ``onnx/``, ``reference.parquet`` and ``README.md``.
+        output: artifact to write: ``model`` plus ``onnx/``, ``reference.parquet``, ``quantization.json`` (ranges of
+            ``int8`` and ``uint8`` outputs, calibrated on the contents of the reference) and ``README.md``.
 
     Returns:
         Scalars: lowest cosine of each kind, megabytes of the graphs, rows of the reference.
@@ -36,6 +37,7 @@ def run(config: ExportConfig, *, model: Path, dataset: Path, output: Path) -> di
     from model.artifact import load_encoder
     from model.encoding import encode_contents
     from model.integrity import write_digests
+    from model.quantize import calibrate, save_quantizer
     from model.unified.encoder import UnifiedEncoder
     from model.unified.onnx_export import export_onnx
     from model.unified.storage import clone_artifact
@@ -57,6 +59,8 @@ def run(config: ExportConfig, *, model: Path, dataset: Path, output: Path) -> di
     reference = [content for contents in pools.values() for content in contents]
     vectors_ND = encode_contents(onnx, reference, desc="drift reference")
     build_reference(reference, vectors_ND, output / "reference.parquet", encoder=encoder)
+    sample = {"split": "validation", "contents": {kind: len(contents) for kind, contents in pools.items()}}
+    save_quantizer(calibrate(vectors_ND, onnx.dimensions), output, {"calibrated_on": sample})
     (output / "README.md").write_text(model_card(output, cosines, sizes), encoding="utf-8")
     write_digests(output)
     scalars: dict[str, Any] = {f"cosine/{kind}": value for kind, value in cosines.items()}

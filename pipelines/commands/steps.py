@@ -68,6 +68,7 @@ def embed(
     ] = ("champion"),
     task: Annotated[str | None, typer.Option(help="Prefix of texts, such as query or document.")] = None,
     dimension: Annotated[int | None, typer.Option(help="Matryoshka prefix to keep; default: all.")] = None,
+    output_dtype: Annotated[str, typer.Option(help="float, int8, uint8, binary or ubinary.")] = "float",
     backend: Annotated[str, typer.Option(help="torch or onnx.")] = "torch",
     max_batch_tokens: Annotated[int, typer.Option(help="Padded tokens per forward.")] = 1024,
 ) -> None:
@@ -77,8 +78,8 @@ def embed(
     from components.environment import Environment
     from components.registry import fetch_version
 
-    given = {"task": task, "dimension": dimension, "backend": backend, "max_batch_tokens": max_batch_tokens}
-    config = EmbedConfig.parse(given)
+    given = {"task": task, "dimension": dimension, "output_dtype": output_dtype}
+    config = EmbedConfig.parse({**given, "backend": backend, "max_batch_tokens": max_batch_tokens})
     directory = Path(model) if Path(model).is_dir() else fetch_version(model, Environment.from_env())
     counts = run(config, inputs=inputs, model=directory, output=output)
     typer.echo(f"{output}: {counts['embedded']} vectors of {counts['inputs']} inputs")

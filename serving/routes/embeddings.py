@@ -8,12 +8,13 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from model.content import Content, Modality
+from model.quantize import RANGED
 from serving.convert import to_content
 from serving.disconnect import unless_disconnected
 from serving.embedder import Embedded
 from serving.errors import RequestError, from_exception
 from serving.host import Runtime
-from serving.quantize import quantize, to_base64
+from serving.quantize import to_base64
 from serving.responses import json_response
 from serving.routes.models import check_model
 from serving.schemas import EmbeddingsRequest, EmbeddingsResponse
@@ -31,7 +32,10 @@ async def create_embeddings(body: EmbeddingsRequest, request: Request) -> Respon
     embedded = await unless_disconnected(request, runtime.embedder.embed(contents, request_id=request.state.request_id))
     usage = count_usage(embedded.tokens)
     request.state.notes.update(tokens=usage["total_tokens"])
-    return json_response(_answer(body, runtime, embedded, dimension, usage), headers=runtime.headers)
+    headers = runtime.headers
+    if body.output_dtype in RANGED:
+        headers = {**headers, "X-Omnivec-Ranges": runtime.engine.quantizer.digest}
+    return json_response(_answer(body, runtime, embedded, dimension, usage), headers=headers)
 
 
 def count_usage(tokens: Sequence[dict[Modality, int]]) -> dict[str, Any]:
@@ -53,12 +57,15 @@ def _check(body: EmbeddingsRequest, runtime: Runtime) -> int:
             param="input",
             limit="items_per_request",
         )
-    if body.dimensions is None:
-        return runtime.dimension
     try:
-        return runtime.engine.check_dimension(body.dimensions)
+        dimension = runtime.engine.check_dimension(body.dimensions) if body.dimensions else runtime.dimension
     except ValueError as error:
         raise RequestError(str(error), status=400, code="invalid_dimensions", param="dimensions") from error
+    try:
+        runtime.engine.quantizer.check(body.output_dtype, dimension)
+    except ValueError as error:
+        raise RequestError(str(error), status=400, code="output_dtype_unavailable", param="output_dtype") from error
+    return dimension
 
 
 async def _contents(body: EmbeddingsRequest, runtime: Runtime) -> list[Content]:
@@ -86,7 +93,7 @@ def _convert(body: EmbeddingsRequest, runtime: Runtime) -> list[Content]:
 def _answer(
     body: EmbeddingsRequest, runtime: Runtime, embedded: Embedded, dimension: int, usage: dict[str, Any]
 ) -> dict[str, Any]:
-    vectors_Nd = quantize(runtime.engine.finish(embedded.vectors_ND, dimension), body.output_dtype)
+    vectors_Nd = runtime.engine.quantizer(runtime.engine.finish(embedded.vectors_ND, dimension), body.output_dtype)
     encode = to_base64 if body.encoding_format == "base64" else lambda vector: vector
     return {
         "object": "list",

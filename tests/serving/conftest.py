@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import uvicorn
 from starlette.testclient import TestClient
 
+from model.quantize import Quantizer
 from serving.app import create_app
 from serving.config import CaptureConfig, RequestLimits, ServingConfig
 from serving.dummy import DummyEncoder
@@ -21,7 +23,8 @@ SPACE = "0123456789abcdef"
 
 def dummy_engine(_: ServingConfig) -> Engine:
     """An engine over the dummy encoder."""
-    return Engine(DummyEncoder(), vector_space=SPACE)
+    ranges = {8: np.stack([np.full(8, -0.5), np.ones(8)])}
+    return Engine(DummyEncoder(), vector_space=SPACE, quantizer=Quantizer(ranges))
 
 
 @pytest.fixture

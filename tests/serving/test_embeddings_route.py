@@ -15,7 +15,8 @@ from serving.client import to_item
 from serving.config import ServingConfig
 from serving.dummy import BROKEN, DummyEncoder
 from serving.engine import Engine
-from serving.quantize import from_base64, quantize
+from serving.quantize import from_base64
+from tests.serving.conftest import dummy_engine
 
 Make = Callable[..., TestClient]
 
@@ -94,7 +95,11 @@ def test_base64_and_numbers_say_the_same(client: TestClient, dtype: Any) -> None
     rows = [from_base64(row, dtype) for row in packed]
     assert np.allclose(rows, numbers)
     full = np.stack([expected(Content.of("four")), expected(Content.of("a longer one"))])
-    assert np.allclose(rows, quantize(full, dtype))
+    quantizer = dummy_engine(None).quantizer
+    assert np.allclose(rows, quantizer(full, dtype))
+    response = post(client, ["four"], output_dtype=dtype)
+    assert ("x-omnivec-ranges" in response.headers) == (dtype in ("int8", "uint8"))
+    assert response.headers.get("x-omnivec-ranges") in (None, quantizer.digest)
 
 
 @pytest.mark.parametrize(
@@ -110,6 +115,7 @@ def test_base64_and_numbers_say_the_same(client: TestClient, dtype: Any) -> None
         ("a", {"dimension": 4}, (400, "invalid_request", None, None)),
         ("a", {"dimensions": 9}, (400, "invalid_dimensions", None, None)),
         ("a", {"output_dtype": "float8"}, (400, "invalid_request", None, None)),
+        ("a", {"output_dtype": "int8", "dimensions": 4}, (400, "output_dtype_unavailable", None, None)),
         (["a"] * 9, {}, (413, "too_many_items", None, "items_per_request")),
         (["a", "b " * 65], {}, (413, "too_many_tokens", 1, "max_tokens")),
         (["a", to_item(Content.of(image(BROKEN)))], {}, (422, "image_undecodable", 1, None)),

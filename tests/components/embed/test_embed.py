@@ -91,11 +91,11 @@ def test_a_killed_run_goes_on_and_gives_the_same_file(
     embed(folder, whole, tiny_artifact)
     real, calls = module.embed_sources, []
 
-    def dies_in_the_third(encoder, sources, config, dimension):
+    def dies_in_the_third(encoder, sources, config, dimension, quantizer):
         calls.append(len(sources))
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return real(encoder, sources, config, dimension)
+        return real(encoder, sources, config, dimension, quantizer)
 
     monkeypatch.setattr(module, "embed_sources", dies_in_the_third)
     with pytest.raises(KeyboardInterrupt):
@@ -151,3 +151,38 @@ def test_wrong_calls_are_refused(folder: Path, tmp_path: Path, tiny_artifact: Pa
         run(config, inputs=[tmp_path / "void"], model=tiny_artifact, output=tmp_path / "a.parquet")
     with pytest.raises(ConfigError, match="trained prefixes"):
         embed(folder, tmp_path / "a.parquet", tiny_artifact, dimension=100_000)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".npy", ".jsonl"])
+@pytest.mark.parametrize("dtype", ["int8", "ubinary"])
+def test_codes_are_written_as_such_and_need_a_calibrated_model(
+    folder: Path, tmp_path: Path, tiny_artifact: Path, dtype: str, suffix: str
+) -> None:
+    from model.quantize import NUMPY_DTYPES, calibrate, save_quantizer
+    from model.unified.storage import clone_artifact
+
+    encoder = load_encoder(tiny_artifact)
+    contents = [Content.of(word) for word in ("a cat", "a dog", "rain", "the sea")]
+    quantizer = calibrate(encode_contents(encoder, contents, desc=""), encoder.dimensions)
+    model, size = tmp_path / "model", encoder.dimensions[-1]
+    clone_artifact(tiny_artifact, model)
+    save_quantizer(quantizer, model, {})
+    lines = tmp_path / "cat.jsonl"
+    lines.write_text(json.dumps({"id": "cat", "text": "a cat"}) + "\n")
+    settings = EmbedConfig.parse({"output_dtype": dtype, "dimension": size})
+    out = tmp_path / f"codes{suffix}"
+    run(settings, inputs=[lines], model=model, output=out)
+    expected = quantizer(encode_contents(encoder, contents[:1], dimension=size, desc=""), dtype)[0]
+    if suffix == ".npy":
+        found = np.load(out)[0]
+        assert found.dtype == np.dtype(NUMPY_DTYPES[dtype])
+    elif suffix == ".jsonl":
+        found = np.array(json.loads(out.read_text())["vector"])
+    else:
+        table = pq.read_table(out)
+        assert str(table.schema.field("vector").type.value_type) == ("int8" if dtype == "int8" else "uint8")
+        found = np.array(table["vector"][0].as_py())
+    np.testing.assert_array_equal(found, expected)
+    if dtype == "int8":
+        with pytest.raises(ConfigError, match="no calibrated ranges"):
+            run(settings, inputs=[lines], model=tiny_artifact, output=tmp_path / f"refused{suffix}")

@@ -40,6 +40,8 @@ def test_everything_promised_is_written_and_agrees(evaluated: tuple[EvaluateResu
     assert set(metrics["space"]["health"]) == {"text", "image", "audio", "video", "interleaved", "all"}
     assert metrics["space"]["health"]["all"]["norm_error"] < 1e-5
     full = {task: rungs[str(metrics["model"]["dimensions"][0])] for task, rungs in metrics["matryoshka"].items()}
+    assert {task: kept["float"] for task, kept in metrics["stored"].items()} == pytest.approx(full)
+    assert all(set(kept) == {"float", "binary"} for kept in metrics["stored"].values()), "no validation split, no int8"
     expected = [row.ndcg_at_10 for row in rows if row.task == "docstring_to_code"]
     assert full["docstring_to_code"] == pytest.approx(sum(expected) / len(expected))
 
