@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 class Limits(Config):
     """What one content may hold; checked before anything is decoded.
 
-    ``max_tokens`` counts every token of the sequence, all modalities together.
+    ``max_tokens`` counts every token of the sequence, all modalities together. ``max_image_pixels`` also holds for the
+    pictures on one page of a document. A document is rendered by a process of its own that may take
+    ``max_document_seconds`` of processor time and ``max_document_memory`` bytes of address space.
     """
 
     max_tokens: int = 512
@@ -28,6 +30,8 @@ class Limits(Config):
     max_video_seconds: float = 120.0
     max_video_pixels: int = 4_000_000
     max_document_pages: int = 6
+    max_document_seconds: float = 20.0
+    max_document_memory: int = 1 << 30
 
 
 @runtime_checkable

@@ -57,6 +57,37 @@ def make_mp4(seed: int = 0, frames: int = 12, size: int = 64) -> bytes:
     return buffer.getvalue()
 
 
+def make_pdf(*texts: str, box: tuple[float, float] = (300, 200), compress: bool = False) -> bytes:
+    """A page for each text: the words in Helvetica over a red bar on the left."""
+    import zlib
+
+    streams = [f"1 0 0 rg 0 0 40 {box[1]:g} re f 0 g BT /F1 24 Tf 60 80 Td ({text}) Tj ET".encode() for text in texts]
+    kids = " ".join(f"{4 + 2 * i} 0 R" for i in range(len(texts)))
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        f"<< /Type /Pages /Kids [{kids}] /Count {len(texts)} >>".encode(),
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    ]
+    for i, plain in enumerate(streams):
+        stream = zlib.compress(plain) if compress else plain
+        page = f"/Type /Page /Parent 2 0 R /MediaBox [0 0 {box[0]:f} {box[1]:f}] /Contents {5 + 2 * i} 0 R"
+        objects.append(f"<< {page} /Resources << /Font << /F1 3 0 R >> >> >>".encode())
+        head = f"<< /Length {len(stream)}{' /Filter /FlateDecode' if compress else ''} >>"
+        objects.append(head.encode() + b" stream\n" + stream + b"\nendstream")
+    return pdf_file(objects)
+
+
+def pdf_file(objects: list[bytes]) -> bytes:
+    """A PDF of the given objects, numbered from 1; the first is the catalogue."""
+    data, offsets = b"%PDF-1.7\n", []
+    for number, body in enumerate(objects, 1):
+        offsets.append(len(data))
+        data += b"%d 0 obj %s endobj\n" % (number, body)
+    table = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
+    trailer = b"trailer << /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % (len(objects) + 1, len(data))
+    return data + b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1) + table + trailer
+
+
 @pytest.fixture(scope="session")
 def png_bytes() -> bytes:
     """One picture."""
@@ -93,6 +124,12 @@ def tiny_encoder(tiny_artifact: Path):  # torch must not be imported to annotate
     from model.artifact import load_encoder
 
     return load_encoder(tiny_artifact)
+
+
+@pytest.fixture(scope="session")
+def pdf_bytes() -> bytes:
+    """One document of two pages with a text layer."""
+    return make_pdf("Hello world", "Second page")
 
 
 CONCEPTS = ("cat", "dog", "boat", "tree", "bread", "lamp")

@@ -19,7 +19,7 @@ from model.media.containers import check_container
 from model.media.mel import SAMPLE_RATE
 
 RATES = range(1_000, 768_001)
-BLOCK_FRAMES = 65_536
+BLOCK_SAMPLES = 262_144  # of all channels together: libsndfile opens files of a thousand channels
 
 
 def decode_audio(data: bytes, limits: Limits) -> NDArray[np.float32]:
@@ -89,7 +89,7 @@ def _read(file: soundfile.SoundFile, limits: Limits) -> NDArray[np.float32]:
     _check_header(file, limits)
     blocks, total = [], 0
     # The header may lie, so the bound holds for what is decoded too; mixing by block keeps many channels cheap.
-    for block_NC in file.blocks(BLOCK_FRAMES, dtype="float32", always_2d=True):
+    for block_NC in file.blocks(max(1, BLOCK_SAMPLES // file.channels), dtype="float32", always_2d=True):
         blocks.append(block_NC.mean(axis=1, dtype=np.float32))
         total += len(block_NC)
         _check_length(total, file.samplerate, limits)

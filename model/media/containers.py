@@ -15,6 +15,7 @@ ALLOWED: dict[Modality, tuple[str, ...]] = {
     Modality.IMAGE: ("png", "jpeg", "webp", "gif"),
     Modality.AUDIO: ("wav", "flac", "ogg", "mp3"),
     Modality.VIDEO: ("mp4", "webm", "gif"),
+    Modality.DOCUMENT: ("pdf",),
 }
 # ISO base media files that are still pictures or sound, by their major brand.
 NOT_VIDEO_BRANDS = {b"avif": "avif", b"heic": "heic", b"heix": "heic", b"mif1": "heif", b"M4A ": "m4a", b"M4B ": "m4a"}
@@ -23,6 +24,7 @@ MP3_RATES = (44_100, 48_000, 32_000)
 MP3_RATE_SHIFT = {3: 0, 2: 1, 0: 2}  # MPEG 1, 2, 2.5
 MP3_BITRATES_1 = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 MP3_BITRATES_2 = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+PDF_TAIL = 1024
 STREAMED_SIZE = 0xFFFFFFFF  # written into a WAV header by encoders that cannot seek back
 
 
@@ -203,6 +205,11 @@ def _webm(data: bytes) -> bool:
     return size < 0 or start + size <= len(data)
 
 
+def _pdf(data: bytes) -> bool:
+    """An end mark near the end, before which some writers leave a little padding; renderers guess at what is cut."""
+    return b"%%EOF" in data[-PDF_TAIL:]
+
+
 def _vint(data: bytes, at: int) -> tuple[int, int] | None:
     """EBML number at ``at``: (position after it, value), -1 for the reserved "unknown"."""
     if at >= len(data) or data[at] == 0:
@@ -223,4 +230,5 @@ COMPLETE: dict[str, Callable[[bytes], bool]] = {
     "mp3": _mp3,
     "mp4": _mp4,
     "webm": _webm,
+    "pdf": _pdf,
 }

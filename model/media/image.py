@@ -4,6 +4,7 @@ Shape legend: S x S pixels of the square, 3 colours.
 """
 
 import io
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,13 +30,25 @@ def decode_image(data: bytes, limits: Limits, *, size: int) -> NDArray[np.uint8]
         ContentError: ``image_unsupported``, ``image_too_large`` (bytes or pixels, before decoding),
             ``image_truncated`` or ``image_undecodable``.
     """
+    return _decoded(data, limits, size, lambda image: fit_square(image, size))
+
+
+def decode_picture(data: bytes, limits: Limits, *, longest: int) -> NDArray[np.uint8]:
+    """As :func:`decode_image`, but in the picture's own shape [H, W, 3], its longer side at most ``longest``."""
+    return _decoded(data, limits, longest, lambda image: fit(image, min(longest, max(image.size))))
+
+
+def _decoded(
+    data: bytes, limits: Limits, size: int, shape: Callable[[Image.Image], NDArray[np.uint8]]
+) -> NDArray[np.uint8]:
     container = check_container(data, Modality.IMAGE, limits)
     try:
         # Only the decoder of the sniffed format is reachable.
         with Image.open(io.BytesIO(data), formats=(container.upper(),)) as image:
             _check_pixels(image.size, limits)
             image.draft("RGB", (2 * size, 2 * size))  # a JPEG can be decoded at a reduced scale
-            return fit_square(ImageOps.exif_transpose(image), size)
+            ImageOps.exif_transpose(image, in_place=True)  # without a copy when it is upright already
+            return shape(image)
     except ContentError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -60,10 +73,20 @@ def fit_square(image: Image.Image, size: int) -> NDArray[np.uint8]:
     return np.asarray(square)
 
 
+def fit(image: Image.Image, longest: int) -> NDArray[np.uint8]:
+    """As :func:`fit_square` with ``longest`` pixels a side, without the white margins: [H, W, 3]."""
+    square = fit_square(image, longest)
+    scale = longest / max(image.size)
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    left, top = (longest - width) // 2, (longest - height) // 2
+    return square[top : top + height, left : left + width]
+
+
 def _plain_mode(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits a pixel: Pillow's own conversion clips instead of scaling
         image = Image.fromarray((np.asarray(image, dtype=np.uint32) >> 8).clip(0, 255).astype(np.uint8))
-    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _check_pixels(shape: tuple[int, int], limits: Limits) -> None:
