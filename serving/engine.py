@@ -23,12 +23,13 @@ from model.quantize import FILE as QUANTIZATION
 from model.quantize import Quantizer, load_quantizer
 from model.unified.batch import UnifiedBatch
 from model.unified.merge import merge_batches
+from model.unified.portable import FILES as PORTABLE
 
 Merge = Callable[[Sequence[Any]], Any]
 MERGERS: dict[type[Any], Merge] = {UnifiedBatch: merge_batches}
 """How prepared batches of one become a batch of many, by batch type. Others are prepared once more, together."""
 
-NOT_THE_SPACE = ("onnx/", "README.md", "reference.parquet", "training.json", "soup.json", QUANTIZATION)
+NOT_THE_SPACE = ("onnx/", "README.md", "reference.parquet", "training.json", "soup.json", QUANTIZATION, *PORTABLE)
 """Files of an artifact that do not change its float vectors: a re-exported model stays in its space.
 
 The space of ``int8`` and ``uint8`` codes is told by the digest of their ranges beside it.

@@ -14,6 +14,7 @@ from model.content import Modality
 from model.errors import ArtifactError
 from model.integrity import write_digests
 from model.unified.config import UnifiedConfig
+from model.unified.portable import write_portable
 
 if TYPE_CHECKING:
     from model.unified.encoder import UnifiedEncoder
@@ -36,7 +37,10 @@ def split_state(encoder: "UnifiedEncoder") -> dict[str, dict[str, Tensor]]:
 
 
 def save_unified(encoder: "UnifiedEncoder", directory: Path) -> None:
-    """Write config, tokenizer, weights and digests of ``encoder`` into ``directory`` (created, must be empty)."""
+    """Write config, tokenizer, weights and digests of ``encoder`` into ``directory`` (created, must be empty).
+
+    Beside them lies the modelling file by which plain sentence-transformers opens the artifact.
+    """
     from safetensors.torch import save_file
 
     directory.mkdir(parents=True, exist_ok=True)
@@ -46,6 +50,7 @@ def save_unified(encoder: "UnifiedEncoder", directory: Path) -> None:
         if state:
             contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
             save_file(contiguous, directory / f"{part}.safetensors")
+    write_portable(encoder.config, directory)
     write_digests(directory)
 
 
