@@ -1,21 +1,28 @@
-"""Open a model artifact: the family is named in its ``config.json``."""
+"""Open a model artifact: the family is named in its ``omnivec.json`` or ``config.json``."""
 
 import json
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from model.content import Modality
 from model.encoder import Encoder
 from model.errors import ArtifactError
+from model.precision import Precision, check_precision, to_bfloat16
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Backend = Literal["torch", "onnx"]
 # (family, backend) -> module and class; resolved lazily so that serving with ONNX never imports torch.
 LOADERS: dict[tuple[str, Backend], tuple[str, str]] = {
     ("unified", "torch"): ("model.unified.encoder", "UnifiedEncoder"),
     ("unified", "onnx"): ("model.unified.onnx_runtime", "OnnxUnifiedEncoder"),
+    ("sentence_transformer", "torch"): ("model.sentence_transformer.encoder", "SentenceTransformerEncoder"),
 }
+# Where an artifact says what it is, the first that exists: a model of sentence-transformers has its own config.json.
+SETTINGS = ("omnivec.json", "config.json")
 
 
 def artifact_kind(directory: Path) -> str:
@@ -24,15 +31,24 @@ def artifact_kind(directory: Path) -> str:
     Raises:
         ArtifactError: there is no readable ``config.json`` with a ``kind``.
     """
-    path = directory / "config.json"
+    path = next((p for name in SETTINGS if (p := directory / name).is_file()), directory / SETTINGS[-1])
     try:
         return str(json.loads(path.read_text(encoding="utf-8"))["kind"])
     except (OSError, ValueError, KeyError) as error:
         raise ArtifactError(f"{path} is not the config of an Omnivec model artifact: {error!r}") from error
 
 
+def usable_backend(directory: Path, wanted: Backend) -> Backend:
+    """``wanted``, or torch for the family that has no ONNX form (sentence_transformer)."""
+    return "torch" if wanted == "onnx" and artifact_kind(directory) == "sentence_transformer" else wanted
+
+
 def load_encoder(
-    directory: Path, *, modalities: frozenset[Modality] | None = None, backend: Backend = "torch"
+    directory: Path,
+    *,
+    modalities: frozenset[Modality] | None = None,
+    backend: Backend = "torch",
+    dtype: Precision = "float32",
 ) -> Encoder:
     """Load the encoder of an artifact in evaluation mode.
 
@@ -41,10 +57,13 @@ def load_encoder(
         modalities: towers to load; all by default, text always.
         backend: ``torch``, or ``onnx`` when the artifact has been exported.
 
+        dtype: what the network computes in; vectors are float32 whatever it is.
+
     Raises:
         ArtifactError: unknown family, missing or damaged files.
+        ConfigError: a precision that the backend has not, or float16.
     """
-    kind = artifact_kind(directory)
+    kind, backend = artifact_kind(directory), usable_backend(directory, backend)
     try:
         module, name = LOADERS[kind, backend]
     except KeyError:
@@ -53,4 +72,6 @@ def load_encoder(
             f"{directory} holds a {kind!r} model, no loader for backend {backend!r}; known: {known}"
         ) from None
     loader = cast("type[Encoder]", getattr(import_module(module), name))
-    return cast("Callable[..., Encoder]", loader.load)(directory, modalities=modalities)
+    precision = check_precision(dtype, backend)
+    encoder = cast("Callable[..., Encoder]", loader.load)(directory, modalities=modalities)
+    return encoder if precision == "float32" else cast("Encoder", to_bfloat16(cast("nn.Module", encoder)))

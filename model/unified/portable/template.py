@@ -44,8 +44,8 @@ class OmnivecUnified(nn.Module):
         self.config = config
         self.tokenizer = tokenizer
         trunk = build_trunk(config["trunk"], max_tokens=config["limits"]["max_tokens"])
+        self.head = nn.Linear(trunk.width, config["dimensions"][0])  # first: it tells the precision to the outside
         self.table, self.trunk = trunk.table, trunk.model
-        self.head = nn.Linear(trunk.width, config["dimensions"][0])
         for name in ("table", "trunk", "head"):
             getattr(self, name).load_state_dict(states[name])
         self.frontend = self.projector = None
