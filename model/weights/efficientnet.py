@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from model.errors import ArtifactError
-from model.towers.efficientnet_lite import EfficientNetLite, EfficientNetLiteConfig
+from model.towers.config import EfficientNetLiteConfig
+from model.towers.efficientnet_lite import EfficientNetLite
 
 CLASSIFIER = "classifier."
 TOP = {
