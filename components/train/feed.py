@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from components.train.pairs import Members, members_of, pairing_of
 from data.corpus import Corpus
-from data.records import Example
 from data.sampling import Draw, TaskSampler
 from model.content import Content, Modality
 from model.encoding import plan_batches
-from model.losses.contrastive import same_group_mask
+from model.losses.config import LossConfig
 from model.parallel import side_by_side
 from model.progress import progress
 from model.prompts import drop_prefixes
@@ -34,6 +34,7 @@ class BatchMaker:
         encoder: preprocesses and pools.
         prefix_dropout: share of contents that lose their task prefix (``StageConfig.prefix_dropout``).
         seed: of the stage; with the step it decides which ones.
+        loss: of the stage; it says which labels the batches carry.
     """
 
     def __init__(
@@ -44,27 +45,26 @@ class BatchMaker:
         *,
         prefix_dropout: float = 0.0,
         seed: int = 0,
+        loss: LossConfig | None = None,
     ) -> None:
         self.corpus = corpus
         self.sampler = sampler
         self.encoder = encoder
         self.prefix_dropout = prefix_dropout
         self.seed = seed
+        self.loss = loss or LossConfig()
         self._pooled: dict[str, NDArray[np.float32]] = {}
 
     def __call__(self, step: int) -> StepBatch:
         """Batch of ``step``."""
         draw = self.sampler.draw(step)
-        queries, documents, owners, groups = self._contents(draw, step)
-        group_of = {name: i for i, name in enumerate(sorted(set(groups)))}
+        members = self._members(draw, step)
         return StepBatch(
             task=draw.task,
             step=step,
-            query=self._side(queries),
-            document=self._side(documents),
-            ignored_NM=same_group_mask(
-                [group_of[r.group] for r in draw.records], [group_of[g] for g in groups], owners
-            ),
+            query=self._side(members.queries),
+            document=self._side(members.documents),
+            pairing=pairing_of(draw, members, draw.task.loss or self.loss),
         )
 
     def pool_texts(self, steps: Iterable[int]) -> int:
@@ -75,8 +75,8 @@ class BatchMaker:
         """
         texts: dict[str, Content] = {}
         for step in steps:
-            queries, documents, _, _ = self._contents(self.sampler.draw(step), step)
-            for side in (queries, documents):
+            members = self._members(self.sampler.draw(step), step)
+            for side in (members.queries, members.documents):
                 if _all_text(side):
                     texts.update((c.digest, c) for c in side)
         contents = list(texts.values())
@@ -93,21 +93,15 @@ class BatchMaker:
             self._pooled.update((contents[i].digest, state) for i, state in zip(members, states_NH, strict=True))
         return len(contents)
 
-    def _contents(self, draw: Draw, step: int) -> tuple[list[Content], list[Content], list[int], list[str]]:
-        """Queries, documents, for each document the query it is a hard negative of (or -1), and its group.
+    def _members(self, draw: Draw, step: int) -> Members:
+        """Queries and documents with their task prefixes.
 
         The task prefix is part of a content's identity, so a text with and without its prefix is pooled twice.
         """
-        examples = [self.corpus.resolve(record) for record in draw.records]
-        documents = [e.positives[i] for e, i in zip(examples, draw.positives, strict=True)]
-        owners = [-1] * len(documents)
-        groups = [r.group for r in draw.records]
-        for row, negatives in enumerate(_hard_negatives(examples, draw.task.hard_negatives)):
-            documents += negatives
-            owners += [row] * len(negatives)
-            groups += [draw.records[row].group] * len(negatives)
-        queries = self._prompted([e.query for e in examples], draw.task.query_task, step, side=0)
-        return queries, self._prompted(documents, draw.task.document_task, step, side=1), owners, groups
+        members = members_of(draw, [self.corpus.resolve(record) for record in draw.records])
+        queries = self._prompted(members.queries, draw.task.query_task, step, side=0)
+        documents = self._prompted(members.documents, draw.task.document_task, step, side=1)
+        return replace(members, queries=queries, documents=documents)
 
     def _prompted(self, contents: list[Content], task: str | None, step: int, *, side: int) -> list[Content]:
         """Name the task of each content, but for those that prefix dropout takes it from."""
@@ -120,10 +114,6 @@ class BatchMaker:
         if self._pooled and _all_text(contents):
             return Pooled(np.stack([self._pooled[c.digest] for c in contents]))
         return self.encoder.preprocess(contents)
-
-
-def _hard_negatives(examples: Sequence[Example], count: int) -> list[list[Content]]:
-    return [list(e.negatives[:count]) for e in examples]
 
 
 def _all_text(contents: Sequence[Content]) -> bool:

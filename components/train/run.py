@@ -55,7 +55,9 @@ def run(
     rates = freeze_except(encoder, stage.trainable)
     corpus = Corpus(dataset, splits=("train",), tasks=[task.name for task in stage.tasks])
     sampler = TaskSampler(corpus.records, stage.tasks, steps=stage.steps, seed=stage.seed)
-    make_batch = BatchMaker(corpus, sampler, encoder, prefix_dropout=stage.prefix_dropout, seed=stage.seed)
+    make_batch = BatchMaker(
+        corpus, sampler, encoder, prefix_dropout=stage.prefix_dropout, seed=stage.seed, loss=stage.loss
+    )
     texts = make_batch.pool_texts(range(stage.steps)) if not any(n.startswith("trunk.") for n in rates) else 0
     first = run_stage(encoder, stage, make_batch, checkpoints=checkpoints, sinks=sinks)
     _write(encoder, stage, checkpoints, output)

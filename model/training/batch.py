@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
+from model.losses.pairing import Pairing
 from model.training.config import TaskConfig
 from model.unified.batch import UnifiedBatch
 
@@ -25,10 +25,10 @@ Side = UnifiedBatch | Pooled
 
 @dataclass(frozen=True)
 class StepBatch:
-    """N queries against M documents: the positives in query order, then hard negatives."""
+    """N queries against M documents: the first positives in query order, then others and hard negatives."""
 
     task: TaskConfig
     step: int
     query: Side
     document: Side
-    ignored_NM: Tensor
+    pairing: Pairing

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from model.config import Config
+from model.losses.config import LossConfig
 
 
 class TaskConfig(Config):
@@ -16,7 +17,9 @@ class TaskConfig(Config):
     languages: tuple[str, ...] = Field((), description="records in any of these languages; all when empty")
     sources: tuple[str, ...] = Field((), description="shards to use; all when empty")
     hard_negatives: int = Field(0, ge=0, description="explicit negatives per query, where the record has them")
+    positives: int = Field(1, ge=1, description="positives per query, where the record has several")
     temperature: float | None = Field(None, gt=0, le=1, description="overrides the temperature of the stage")
+    loss: LossConfig | None = Field(None, description="replaces the loss of the stage")
     query_task: str | None = Field(None, description="named task whose prefix the queries get, as in model.prompts")
     document_task: str | None = Field(None, description="the same for positives and hard negatives")
 
@@ -31,6 +34,7 @@ class StageConfig(Config):
         description="parameter name prefix -> learning rate; the longest matching prefix wins, the rest is frozen"
     )
     temperature: float = Field(0.05, gt=0, le=1)
+    loss: LossConfig = LossConfig()
     dimensions: tuple[int, ...] = Field((), description="Matryoshka prefixes in the loss; all of the model when empty")
     prefix_dropout: float = Field(0.0, ge=0, le=1, description="share of contents that lose their task prefix")
     weight_decay: float = Field(0.01, ge=0)

@@ -37,11 +37,12 @@ class ContrastiveModule(lightning.LightningModule):
         parts = contrastive_loss(
             query_ND,
             document_MD,
+            batch.pairing,
+            batch.task.loss or self.stage.loss,
             temperature=batch.task.temperature or self.stage.temperature,
             dimensions=self.dimensions,
-            ignored_NM=batch.ignored_NM,
         )
-        self._report(batch, parts, query_ND, document_MD)
+        self._report(batch, parts)
         return parts["loss"]
 
     def embed(self, side: Side) -> Tensor:
@@ -51,14 +52,10 @@ class ContrastiveModule(lightning.LightningModule):
         found: Tensor = self.encoder(side)
         return found
 
-    def _report(self, batch: StepBatch, parts: dict[str, Tensor], query_ND: Tensor, document_MD: Tensor) -> None:
-        with torch.no_grad():
-            best_N = (query_ND @ document_MD.T).argmax(1).cpu()
-            accuracy = (best_N == torch.arange(len(query_ND))).float().mean()
-        values = {f"{batch.task.name}/{name}": value.detach() for name, value in parts.items()}
-        values[f"{batch.task.name}/in_batch_accuracy"] = accuracy
-        self.log_dict(values, batch_size=len(query_ND))
-        self.log("loss", parts["loss"].detach(), batch_size=len(query_ND))
+    def _report(self, batch: StepBatch, parts: dict[str, Tensor]) -> None:
+        size = len(batch.pairing.query_key_N)
+        self.log_dict({f"{batch.task.name}/{name}": value.detach() for name, value in parts.items()}, batch_size=size)
+        self.log("loss", parts["loss"].detach(), batch_size=size)
 
     def on_train_start(self) -> None:
         """Keep frozen parts in evaluation mode: no dropout and no statistics where nothing learns.
