@@ -1,8 +1,8 @@
 """What to embed: files, folders and JSON lines, found first and read later, a few at a time.
 
-A line of a ``.jsonl`` file is an object with an optional ``id`` and ``task`` and either one part (``{"text": "..."}``,
-``{"image": "cat.png"}``) or several in order: ``{"parts": [{"image": "cat.png"}, {"text": "the same, in blue"}]}``.
-Paths are relative to the file that names them.
+A line of a ``.jsonl`` file is an object with an optional ``id``, ``task`` and ``title`` and either one part
+(``{"text": "..."}``, ``{"image": "cat.png"}``) or several in order:
+``{"parts": [{"image": "cat.png"}, {"text": "the same, in blue"}]}``. Paths are relative to the file that names them.
 """
 
 import json
@@ -114,11 +114,12 @@ def read_source(source: Source, task: str | None, limits: Limits) -> Content:
         raise ContentError(f"not JSON: {error}", code="malformed_line") from error
     if not isinstance(document, dict):
         raise ContentError(f"a line holds an object, not {type(document).__name__}", code="malformed_line")
-    own_task = document.get("task", task)
-    parts = document.get("parts", [{k: v for k, v in document.items() if k not in {"id", "task"}}])
-    if not isinstance(parts, list) or not (own_task is None or isinstance(own_task, str)):
-        raise ContentError('"parts" must be a list and "task" a string', code="malformed_line")
-    return Content(tuple(_part(part, source.path.parent, limits) for part in parts), task=own_task)
+    own_task, title = document.get("task", task), document.get("title")
+    parts = document.get("parts", [{k: v for k, v in document.items() if k not in {"id", "task", "title"}}])
+    named = all(value is None or isinstance(value, str) for value in (own_task, title))
+    if not isinstance(parts, list) or not named:
+        raise ContentError('"parts" must be a list, "task" and "title" strings', code="malformed_line")
+    return Content(tuple(_part(part, source.path.parent, limits) for part in parts), task=own_task, title=title)
 
 
 def _part(value: Any, folder: Path, limits: Limits) -> Part:

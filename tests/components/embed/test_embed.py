@@ -24,6 +24,7 @@ LINES = [
     {"id": "kind", "smell": "roses"},
     {"id": "gone", "image": "nowhere.png"},
     {"id": "task", "text": "a cat", "task": "unheard of"},
+    {"id": "title", "text": "a cat", "task": "query", "title": "Cats"},
     {"id": "empty", "parts": []},
     ["no object"],
 ]
@@ -75,12 +76,13 @@ def test_good_inputs_get_their_vectors_and_bad_ones_their_reasons(
         "kind": "malformed_line",
         "gone": "file_unreadable",
         "task": "unknown_task",
+        "title": "title_unused",
         "empty": "empty_content",
-        "list.jsonl:9": "malformed_line",
         "list.jsonl:10": "malformed_line",
+        "list.jsonl:11": "malformed_line",
     }
     assert all(row["reason"] for row in skipped)
-    assert counts == {"inputs": 15, "embedded": 6, "skipped": 9, "resumed": 0}
+    assert counts == {"inputs": 16, "embedded": 6, "skipped": 10, "resumed": 0}
     assert not Path(f"{out}.parts").exists()
 
 
@@ -103,7 +105,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_file(
     assert not pieces.exists()
     counts = embed(folder, pieces, tiny_artifact)
     assert counts["resumed"] == 8
-    assert calls == [4, 4, 4, 4, 3]
+    assert calls == [4, 4, 4, 4, 4]
     assert pieces.read_bytes() == whole.read_bytes()
 
 
