@@ -3,7 +3,7 @@
 Shape legend: N contents, D embedding dimensions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
@@ -70,3 +70,13 @@ class Encoder(Protocol):
     @classmethod
     def load(cls, directory: Path, *, modalities: frozenset[Modality] | None = None) -> Self:
         """Read an artifact; ``modalities`` limits which towers are loaded (text is always there)."""
+
+
+def takes(encoder: Encoder, modalities: Sequence[Modality]) -> bool:
+    """Whether ``encoder`` embeds a content with parts of these modalities.
+
+    Every modality has to be loaded, and a model that combines parts only in some ways says so in a method ``combines``
+    of the same signature: one with a tower per modality, such as CLIP, takes one part at a time.
+    """
+    combines: Callable[[Sequence[Modality]], bool] | None = getattr(encoder, "combines", None)
+    return set(modalities) <= encoder.modalities and (combines is None or combines(modalities))
