@@ -90,7 +90,8 @@ def scale(vectors_Nd: NDArray[np.float32], ranges_2d: NDArray[np.float32], dtype
     step_d = (high_d - low_d) / LEVELS
     step_d = np.where(step_d == 0, 1, step_d)
     levels_Nd = np.clip(np.floor((vectors_Nd - low_d) / step_d), 0, LEVELS)
-    return levels_Nd.astype(np.uint8) if dtype == "uint8" else (levels_Nd - 128).astype(np.int8)
+    codes_Nd: NDArray[Any] = levels_Nd.astype(np.uint8) if dtype == "uint8" else (levels_Nd - 128).astype(np.int8)
+    return codes_Nd
 
 
 def pack(vectors_Nd: NDArray[np.float32], dtype: OutputDtype) -> NDArray[Any]:

@@ -116,8 +116,8 @@ def stored(measured: Measured, quantizer: Quantizer) -> dict[str, dict[str, floa
     for found in measured.sets:
         both = vectors(measured.model, found)
         for dtype in (d for d in STORED if d not in RANGED or dimension in quantizer.ranges):
-            codes = (comparable(quantizer(side, dtype), dtype, dimension) for side in both)
-            ranks = rank_queries(*codes, found.right, found.candidates)
+            queries_QD, documents_PD = (comparable(quantizer(side, dtype), dtype, dimension) for side in both)
+            ranks = rank_queries(queries_QD, documents_PD, found.right, found.candidates)
             value = float(np.mean([ndcg_at(own, 10) for own in ranks]))
             by_task.setdefault(found.benchmark.name, {}).setdefault(dtype, []).append(value)
     return {task: {d: float(np.mean(v)) for d, v in rungs.items()} for task, rungs in by_task.items()}

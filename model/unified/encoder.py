@@ -49,6 +49,11 @@ class UnifiedEncoder(nn.Module):
         self.frontends.requires_grad_(False)
 
     @property
+    def dtype(self) -> torch.dtype:
+        """What the network computes in; the vectors are float32 whatever it is."""
+        return self.head.weight.dtype
+
+    @property
     def limits(self) -> Limits:
         """Limits that ``preprocess`` enforces."""
         return self.config.limits
@@ -86,7 +91,7 @@ class UnifiedEncoder(nn.Module):
 
     def finish(self, pooled_NH: Tensor) -> Tensor:
         """Head and L2 norm: pooled states [N, H] to unit vectors [N, D]."""
-        return normalize(self.head(pooled_NH), dim=-1)
+        return normalize(self.head(pooled_NH).float(), dim=-1)
 
     def pool(self, batch: UnifiedBatch, *, packed: bool | None = None) -> Tensor:
         """Trunk and mean pooling: a batch to pooled states [N, H].
@@ -104,12 +109,12 @@ class UnifiedEncoder(nn.Module):
         device = self.head.weight.device
         if packed:
             packing = Packing.of(batch.mask_NL, device)
-            embeds_TH = self.table(packing.token_ids(batch)).float()
+            embeds_TH = self.table(packing.token_ids(batch)).to(self.dtype)
             for name, media in batch.media.items():
                 place = packing.slots(media.row_K, media.column_K)
                 embeds_TH = embeds_TH.index_put((place,), self.media_tokens(name, media).to(embeds_TH.dtype))
             return packing.mean(run_packed(self.trunk, embeds_TH, packing))
-        embeds_NLH = self.table(torch.from_numpy(batch.token_ids_NL).to(device)).float()
+        embeds_NLH = self.table(torch.from_numpy(batch.token_ids_NL).to(device)).to(self.dtype)
         for name, media in batch.media.items():
             tokens_KH = self.media_tokens(name, media)
             place_2K = (torch.from_numpy(media.row_K).to(device), torch.from_numpy(media.column_K).to(device))
@@ -127,9 +132,10 @@ class UnifiedEncoder(nn.Module):
         """Tower (where features are not given) and projector: tokens [K, H] of one modality."""
         device = self.head.weight.device
         positions_K = torch.from_numpy(media.position_K).to(device)
-        features_KGC = None if media.features_KGC is None else torch.from_numpy(media.features_KGC).to(device)
+        known_KGC = media.features_KGC
+        features_KGC = None if known_KGC is None else torch.from_numpy(known_KGC).to(device, self.dtype)
         for call in media.calls:
-            cells_BTGC = self.frontends[name](torch.from_numpy(call.inputs).to(device))
+            cells_BTGC = self.frontends[name](torch.from_numpy(call.inputs).to(device, self.dtype))
             if features_KGC is None:
                 features_KGC = cells_BTGC.new_zeros(len(positions_K), *cells_BTGC.shape[2:])
             index = torch.from_numpy(call.tokens_BT.reshape(-1)).to(device)
