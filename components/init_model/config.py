@@ -10,12 +10,21 @@ from model.config import Config
 class InitModelConfig(Config):
     """Where the encoder that training starts from takes its weights.
 
-    ``packages``: pinned, checksummed packages of the public Python index. ``hub``: model ids on a hub.
+    ``packages``: pinned, checksummed packages of the public Python index. ``hub``: model ids on a hub
+    (``id@commit`` pins one) or local directories; without ``hub_image`` the image tower is the packaged one.
     ``random``: tiny random weights, for tests.
+
+    The sentence_transformer family takes a whole model, ``checkpoint``: a local directory or, with ``source: hub``, an
+    id on a hub (``id@commit`` pins one).
     """
 
-    family: Literal["unified"] = "unified"
+    family: Literal["unified", "sentence_transformer"] = "unified"
     source: Literal["packages", "hub", "random"] = "packages"
     hub_text: str = "intfloat/multilingual-e5-small"
+    hub_image: str | None = None
+    hub_audio: str = "openai/whisper-tiny.en"
+    checkpoint: str = Field("", description="sentence_transformer: local directory or hub id")
     seed: int = 7
-    encoder: dict[str, Any] = Field(default_factory=dict, description="fields of UnifiedConfig")
+    encoder: dict[str, Any] = Field(
+        default_factory=dict, description="fields of UnifiedConfig or SentenceTransformerConfig"
+    )

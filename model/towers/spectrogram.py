@@ -26,7 +26,7 @@ class ShortEmbeddings(ASTEmbeddings):  # type: ignore[misc]
         used = patches_BPD.shape[1] // rows
         special_12D, table_1PD = self.position_embeddings.split([SPECIAL, rows * columns], dim=1)
         sliced_1PD = table_1PD.unflatten(1, (rows, columns))[:, :, :used].flatten(1, 2)
-        first = [token.expand(len(mel_BTM), -1, -1) for token in (self.cls_token, self.distillation_token)]
+        first = [token.expand(mel_BTM.shape[0], -1, -1) for token in (self.cls_token, self.distillation_token)]
         tokens: Tensor = torch.cat([*first, patches_BPD], dim=1) + torch.cat([special_12D, sliced_1PD], dim=1)
         dropped: Tensor = self.dropout(tokens)
         return dropped

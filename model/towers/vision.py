@@ -21,6 +21,9 @@ NAFLEX = "siglip2_vision_model"
 class Vision(nn.Module):
     """Picture tower around a transformers vision encoder; see the module docstring."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         self.config = config
@@ -39,7 +42,7 @@ class Vision(nn.Module):
         Raises:
             ConfigError: the encoder cannot take pictures of this size.
         """
-        pixels_B3HW = (images_B3HW.to(self.mean.dtype) / 255 - self.mean) / self.std  # type: ignore[has-type]
+        pixels_B3HW = (images_B3HW.to(self.mean.dtype) / 255 - self.mean) / self.std
         height, width = images_B3HW.shape[2:]
         patch = patch_side(self.inner)
         if patch and (height % patch or width % patch):
@@ -76,7 +79,7 @@ class Vision(nn.Module):
             rows, columns = height // stride, width // stride
             if rows * columns and tokens - rows * columns in extra and (stride == patch or tokens == rows * columns):
                 places_BPC = states_BTC[:, tokens - rows * columns :]
-                return places_BPC.transpose(1, 2).unflatten(2, (rows, columns))
+                return places_BPC.transpose(1, 2).reshape(places_BPC.shape[0], -1, rows, columns)
         raise ConfigError(
             f"{self.inner.model_type!r} gives {tokens} tokens for {height} x {width} pixels, which is no grid of "
             "patches with class tokens before it; choose another vision encoder"
