@@ -96,7 +96,7 @@ def _ask(request: dict[str, Any], data: bytes, limits: Limits) -> tuple[dict[str
 
 def _too_complex(limits: Limits) -> ContentError:
     return ContentError(
-        f"the PDF takes more than {limits.max_document_seconds:g} s to render: simplify it, or send its pages as pictures",
+        f"the PDF takes more than {limits.max_document_seconds:g} s to render: simplify it or send pictures",
         code="document_too_complex",
         limit="max_document_seconds",
     )

@@ -15,12 +15,17 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Unit:
-    """One tower input and how many tokens it yields; ``first`` is the position of its first token in its item."""
+    """One input of ``tower`` and how many tokens it yields.
 
+    ``first`` is the position of its first token in its item; ``ids`` are text tokens that follow, as of a page.
+    """
+
+    tower: str
     tokens: int
     first: int
     inputs: Array | None = None
     features: Array | None = None
+    ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,10 @@ class VideoConfig(Config):
     size: int = Field(96, ge=32, le=1024, description="side of the padded square frame in pixels")
     max_frames: int = Field(8, ge=1, le=256)
     cells: int = Field(3, ge=1, description="each frame keeps cells x cells places")
+    frames_per_second: float | None = Field(
+        None, gt=0, description="with it a short clip takes fewer than max_frames frames, spread evenly all the same"
+    )
+    audio_track: bool = Field(False, description="the tokens of a clip's own sound follow those of its frames")
 
 
 class AudioConfig(Config):
@@ -46,6 +50,16 @@ class AudioConfig(Config):
     window_seconds: float = Field(6.0, gt=0, le=30)
     token_seconds: float = Field(0.5, gt=0)
     cells: int = Field(5, ge=1, description="time slices that one token sees, in order")
+
+
+class DocumentConfig(Config):
+    """How a PDF becomes tokens: each page like a picture, then the words of its text layer.
+
+    The words are on by default: no small picture of a page can be read.
+    """
+
+    text_layer: bool = True
+    page_text_tokens: int = Field(64, ge=1, description="the text layer of a page is cut at its end to these tokens")
 
 
 class UnifiedConfig(Config):
@@ -58,11 +72,13 @@ class UnifiedConfig(Config):
     image: ImageConfig = ImageConfig()
     video: VideoConfig = VideoConfig()
     audio: AudioConfig = AudioConfig()
+    document: DocumentConfig = DocumentConfig()
     projector_reduced: int = Field(192, description="channels kept per cell before cells are joined")
     projector_hidden: int = 768
     projector_dropout: dict[Modality, Dropout] = Field(default_factory=dict, description="modality -> rate; else none")
     dimensions: tuple[int, ...] = (384, 256, 128, 64)
-    max_text_tokens: int = Field(128, ge=8, description="longer texts are cut at the end")
+    max_text_tokens: int = Field(128, ge=8, description="tokens of one text part, its prefix among them")
+    truncate: Literal["end", "error"] = Field("end", description="longer texts are cut at the end, or refused")
     prompts: Annotated[dict[str, str], BeforeValidator(resolve_style)] = Field(
         default_factory=lambda: dict(E5), description="task -> prefix of its texts, or the name of a style"
     )
@@ -87,6 +103,12 @@ class UnifiedConfig(Config):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _sound_of_clips_has_a_tower(self) -> Self:
+        if self.video.audio_track and self.audio_tower is None:
+            raise ValueError("video.audio_track needs an audio tower: configure audio_tower, or leave the track out")
+        return self
+
     @property
     def token_samples(self) -> int:
         """Samples at 16 kHz that one audio token stands for."""
@@ -97,7 +119,16 @@ class UnifiedConfig(Config):
         """Modalities that this configuration can embed."""
         found = {Modality.TEXT}
         if self.image_tower is not None:
-            found |= {Modality.IMAGE, Modality.VIDEO}
+            found |= {Modality.IMAGE, Modality.VIDEO, Modality.DOCUMENT}
         if self.audio_tower is not None:
             found.add(Modality.AUDIO)
         return frozenset(found)
+
+    def towers(self, modalities: frozenset[Modality]) -> frozenset[Modality]:
+        """Whose towers and projectors the ``modalities`` need: pages are pictures, and clips may have sound."""
+        needed = set(modalities) - {Modality.TEXT, Modality.DOCUMENT}
+        if Modality.DOCUMENT in modalities:
+            needed.add(Modality.IMAGE)
+        if Modality.VIDEO in modalities and self.video.audio_track:
+            needed.add(Modality.AUDIO)
+        return frozenset(needed)

@@ -40,8 +40,8 @@ class UnifiedEncoder(nn.Module):
         trunk = build_trunk(config.trunk, max_tokens=config.limits.max_tokens, attention=attention)
         self.table, self.trunk = trunk.table, trunk.model
         self.head = nn.Linear(trunk.width, config.dimensions[0])
-        self.frontends = nn.ModuleDict(_frontends(config, self.modalities))
-        self.projectors = nn.ModuleDict(_projectors(config, self.modalities, self.table.embedding_dim))
+        self.frontends = nn.ModuleDict(_frontends(config, config.towers(self.modalities)))
+        self.projectors = nn.ModuleDict(_projectors(config, config.towers(self.modalities), self.table.embedding_dim))
         self.preprocessor = Preprocessor(config, tokenizer_json, self.modalities)
         self.features: FeatureStore | None = None
         nn.init.eye_(self.head.weight)

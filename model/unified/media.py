@@ -1,67 +1,122 @@
 """Media parts to tower inputs for the unified encoder.
 
-Shape legend: S pixels a side, F mel frames, T tokens.
+Shape legend: S pixels a side, F mel frames, T tokens, N samples.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model.content import Modality, Part
-from model.media.audio import decode_audio
+from model.media.audio import audio_seconds, decode_audio
+from model.media.document import decode_document
+from model.media.ffmpeg import read_clip
 from model.media.image import decode_image
 from model.media.mel import SAMPLE_RATE
-from model.media.video import decode_video
+from model.media.track import decode_track, track_samples
+from model.media.video import frame_count, sample_frames
 from model.unified.batch import Array, Unit
 from model.unified.config import UnifiedConfig
 from model.unified.sound import sound_input
 
 COUNTS_KEPT = 100_000
+IMAGE, VIDEO, AUDIO = Modality.IMAGE.value, Modality.VIDEO.value, Modality.AUDIO.value
+
+
+class Count(NamedTuple):
+    """Tokens of one part: those of towers, and text that the part brings along (the text layer of a document)."""
+
+    media: int
+    text: int = 0
 
 
 class MediaReader:
-    """Decodes one media part to units: tower inputs with the number of tokens each yields."""
+    """Decodes one media part to units: tower inputs with the number of tokens each yields.
 
-    def __init__(self, config: UnifiedConfig) -> None:
+    Args:
+        config: sizes, limits and options.
+        tokenise: text to ids, without special tokens; for the text layer of documents.
+    """
+
+    def __init__(self, config: UnifiedConfig, tokenise: Callable[[str], list[int]]) -> None:
         self.config = config
-        self._counts: dict[str, int] = {}
+        self._tokenise = tokenise
+        self._counts: dict[tuple[Modality, str], Count] = {}
         self._readers: dict[Modality, Callable[[bytes], list[Unit]]] = {
             Modality.IMAGE: self._image,
             Modality.VIDEO: self._video,
             Modality.AUDIO: self._audio,
+            Modality.DOCUMENT: self._document,
+        }
+        self._counters: dict[Modality, Callable[[bytes], Count]] = {
+            Modality.IMAGE: lambda _: Count(config.image.tokens_side**2),
+            Modality.VIDEO: self._count_video,
+            Modality.AUDIO: self._count_audio,
+            Modality.DOCUMENT: self._count_document,
         }
 
     def units(self, part: Part) -> list[Unit]:
         """Decode ``part``; raises ContentError when it cannot be decoded or exceeds a limit."""
-        return self._readers[part.modality](part.data or b"")
+        units = self._readers[part.modality](part.data or b"")
+        self._keep(part, Count(sum(unit.tokens for unit in units), sum(len(unit.ids) for unit in units)))
+        return units
 
-    def count_tokens(self, part: Part) -> int:
-        """Tokens that ``part`` will occupy; sound and clips are decoded for it, since headers may lie."""
-        if part.modality is Modality.IMAGE:
-            return self.config.image.tokens_side**2
-        if part.digest not in self._counts:
-            if len(self._counts) >= COUNTS_KEPT:
-                self._counts.clear()
-            self._counts[part.digest] = sum(unit.tokens for unit in self.units(part))
-        return self._counts[part.digest]
+    def count(self, part: Part) -> Count:
+        """Tokens that ``part`` will occupy, from headers and indexes: decoding gives these counts or fails."""
+        known = self._counts.get((part.modality, part.digest))
+        return known if known is not None else self._keep(part, self._counters[part.modality](part.data or b""))
+
+    def _keep(self, part: Part, count: Count) -> Count:
+        if len(self._counts) >= COUNTS_KEPT:
+            self._counts.clear()
+        self._counts[part.modality, part.digest] = count  # the same GIF may be a picture and a clip
+        return count
 
     def _image(self, data: bytes) -> list[Unit]:
-        config = self.config.image
-        pixels = decode_image(data, self.config.limits, size=config.size)
-        return [Unit(tokens=config.tokens_side**2, first=0, inputs=_channels_first(pixels))]
+        return [self._picture(decode_image(data, self.config.limits, size=self.config.image.size))]
+
+    def _picture(self, pixels_SS3: NDArray[np.uint8], ids: tuple[int, ...] = ()) -> Unit:
+        inputs = _channels_first(pixels_SS3)
+        return Unit(IMAGE, tokens=self.config.image.tokens_side**2, first=0, inputs=inputs, ids=ids)
 
     def _video(self, data: bytes) -> list[Unit]:
+        config, limits = self.config.video, self.config.limits
+        clip = read_clip(data, limits)
+        frames_FSS3 = sample_frames(
+            clip,
+            limits,
+            size=config.size,
+            max_frames=config.max_frames,
+            frames_per_second=config.frames_per_second,
+        ).frames_FSS3
+        units = [Unit(VIDEO, tokens=1, first=i, inputs=_channels_first(frame)) for i, frame in enumerate(frames_FSS3)]
+        if config.audio_track and clip.has_sound:
+            units += self._sound(decode_track(clip, limits))
+        return units
+
+    def _count_video(self, data: bytes) -> Count:
         config = self.config.video
-        frames = decode_video(data, self.config.limits, size=config.size, max_frames=config.max_frames).frames_FSS3
-        return [Unit(tokens=1, first=i, inputs=_channels_first(frame)) for i, frame in enumerate(frames)]
+        clip = read_clip(data, self.config.limits)
+        frames = frame_count(clip, config.max_frames, config.frames_per_second)
+        return Count(frames + (self._sound_tokens(track_samples(clip)) if config.audio_track and clip.has_sound else 0))
 
     def _audio(self, data: bytes) -> list[Unit]:
-        samples = decode_audio(data, self.config.limits)
+        return self._sound(decode_audio(data, self.config.limits))
+
+    def _count_audio(self, data: bytes) -> Count:
+        return Count(self._sound_tokens(round(audio_seconds(data, self.config.limits) * SAMPLE_RATE)))
+
+    def _sound(self, samples_N: NDArray[np.float32]) -> list[Unit]:
         units = []
-        for start, stop, tokens in self._windows(len(samples)):
-            inputs = sound_input(self.config.audio_tower, samples[start:stop], tokens * self.config.token_samples)
-            units.append(Unit(tokens=tokens, first=0, inputs=inputs))
+        for start, stop, tokens in self._windows(len(samples_N)):
+            inputs = sound_input(self.config.audio_tower, samples_N[start:stop], tokens * self.config.token_samples)
+            units.append(Unit(AUDIO, tokens=tokens, first=0, inputs=inputs))
         return units
+
+    def _sound_tokens(self, samples: int) -> int:
+        return sum(tokens for _, _, tokens in self._windows(samples))
 
     def _windows(self, samples: int) -> list[tuple[int, int, int]]:
         """(start, stop, tokens) of each window; the last is padded with silence to a whole token."""
@@ -69,7 +124,20 @@ class MediaReader:
         spans = [(start, min(start + size, samples)) for start in range(0, max(samples, 1), size)]
         return [(a, b, max(1, -(-(b - a) // self.config.token_samples))) for a, b in spans]
 
+    def _document(self, data: bytes) -> list[Unit]:
+        config = self.config
+        pages = decode_document(data, config.limits, size=config.image.size, text=config.document.text_layer)
+        return [self._picture(p.pixels_SS3, self._page_ids(p.text)) for p in pages if p.pixels_SS3 is not None]
 
-def _channels_first(pixels: np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]) -> Array:
+    def _count_document(self, data: bytes) -> Count:
+        config = self.config
+        pages = decode_document(data, config.limits, size=None, text=config.document.text_layer)
+        return Count(len(pages) * config.image.tokens_side**2, sum(len(self._page_ids(page.text)) for page in pages))
+
+    def _page_ids(self, text: str) -> tuple[int, ...]:
+        return tuple(self._tokenise(text)[: self.config.document.page_text_tokens]) if text else ()
+
+
+def _channels_first(pixels: NDArray[np.uint8]) -> Array:
     """Picture [S, S, 3] in 0..255 to float [3, S, S]."""
     return np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32)

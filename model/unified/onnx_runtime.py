@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 
+TABLE, TRUNK, INT8 = "table", "trunk", "int8"
+
+
 class OnnxUnifiedEncoder:
     """Encoder over exported graphs; results are numpy arrays."""
 
@@ -29,8 +32,8 @@ class OnnxUnifiedEncoder:
         self.modalities = (self.config.modalities & (modalities or self.config.modalities)) | {Modality.TEXT}
         tokenizer_json = (directory / "tokenizer.json").read_text(encoding="utf-8")
         self.preprocessor = Preprocessor(self.config, tokenizer_json, self.modalities)
-        names = ["trunk", *sorted(m.value for m in self.modalities if m is not Modality.TEXT)]
-        self.sessions = {name: _session(directory / "onnx" / f"{name}.onnx", threads) for name in names}
+        names = [TABLE, TRUNK, *sorted(m.value for m in self.config.towers(self.modalities))]
+        self.sessions = {name: _session(self.graph(directory, name), threads) for name in names}
 
     @classmethod
     def load(cls, directory: Path, *, modalities: frozenset[Modality] | None = None, threads: int = 0) -> Self:
@@ -40,6 +43,11 @@ class OnnxUnifiedEncoder:
             ArtifactError: the artifact has not been exported.
         """
         return cls(directory, modalities, threads)
+
+    @staticmethod
+    def graph(directory: Path, name: str) -> Path:
+        """Path of a graph in an artifact."""
+        return directory / "onnx" / f"{name}.onnx"
 
     @property
     def limits(self) -> Limits:
@@ -61,33 +69,39 @@ class OnnxUnifiedEncoder:
 
     def __call__(self, batch: UnifiedBatch) -> NDArray[np.float32]:
         """Unit vectors [N, D]."""
-        width = self.sessions["trunk"].get_inputs()[2].shape[2]
-        media_NLH = np.zeros((*batch.token_ids_NL.shape, width), dtype=np.float32)
-        is_media_NL = np.zeros(batch.token_ids_NL.shape, dtype=bool)
+        embeds_NLH: NDArray[np.float32] = self.sessions[TABLE].run(None, {"token_ids": batch.token_ids_NL})[0]
         for name, media in batch.media.items():
-            self._fill(name, media, media_NLH, is_media_NL)
-        feed = {
-            "token_ids": batch.token_ids_NL,
-            "mask": batch.mask_NL,
-            "media": media_NLH,
-            "is_media": is_media_NL,
-        }
-        vectors_ND: NDArray[np.float32] = self.sessions["trunk"].run(None, feed)[0]
+            self._fill(name, media, embeds_NLH)
+        feed = {"embeddings": embeds_NLH, "mask": batch.mask_NL}
+        vectors_ND: NDArray[np.float32] = self.sessions[TRUNK].run(None, feed)[0]
         return vectors_ND
 
     def save(self, directory: Path) -> None:
         """Exported graphs are written by the export step, not from here."""
         raise ArtifactError(f"an ONNX encoder cannot be saved to {directory}; copy the artifact directory instead")
 
-    def _fill(
-        self, name: str, media: MediaTokens, media_NLH: NDArray[np.float32], is_media_NL: NDArray[np.bool_]
-    ) -> None:
+    def _fill(self, name: str, media: MediaTokens, embeds_NLH: NDArray[np.float32]) -> None:
         for call in media.calls:
             first_B = media.position_K[call.tokens_BT[:, 0]]
             tokens_BTH = self.sessions[name].run(None, {"inputs": call.inputs, "first": first_B})[0]
             place = call.tokens_BT.reshape(-1)
-            media_NLH[media.row_K[place], media.column_K[place]] = tokens_BTH.reshape(len(place), -1)
-        is_media_NL[media.row_K, media.column_K] = True
+            embeds_NLH[media.row_K[place], media.column_K[place]] = tokens_BTH.reshape(len(place), -1)
+
+
+class OnnxInt8UnifiedEncoder(OnnxUnifiedEncoder):
+    """The same over graphs of 8-bit weights and activations, where the export made one; else over the fp32 graph."""
+
+    @staticmethod
+    def graph(directory: Path, name: str) -> Path:
+        """The int8 graph, or that of fp32 for what is not quantised (table, image tower).
+
+        Raises:
+            ArtifactError: the artifact was exported without int8 graphs.
+        """
+        quantised = directory / "onnx" / INT8 / f"{name}.onnx"
+        if name == TRUNK and not quantised.is_file():
+            raise ArtifactError(f"{quantised} is missing; export with int8: true, or load with backend='onnx'")
+        return quantised if quantised.is_file() else OnnxUnifiedEncoder.graph(directory, name)
 
 
 def _session(path: Path, threads: int) -> "InferenceSession":

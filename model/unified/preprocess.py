@@ -2,12 +2,13 @@
 
 Shape legend: N contents, L sequence positions, K media tokens of one modality, B tower inputs, T tokens per input.
 
-Truncation policy: each text part is cut at its end to ``max_text_tokens``; media are never cut, a content whose
-sequence exceeds ``limits.max_tokens`` is refused.
+Truncation policy: each text part, its prefix included, is cut at its end to ``max_text_tokens``, or refused with
+``truncate: error``; the text layer of a page is cut to ``document.page_text_tokens``; media are never cut, a content
+whose sequence exceeds ``limits.max_tokens`` is refused.
 
-The trunk's special tokens stand around a content that holds text, as in the trunk's own training. A content of media
-alone keeps the first only: without it a one-token picture does not train at all (measured: the loss stays at the
-logarithm of the batch), while the last one would cost a third of the work on it.
+The trunk's special tokens stand around a content that holds text (be it the text layer of a document), as in the
+trunk's own training. A content of media alone keeps the first only: without it a one-token picture does not train at
+all (measured: the loss stays at the logarithm of the batch), while the last one would cost a third of the work on it.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from model.features import FeatureStore
 from model.prompts import prompted_parts
 from model.unified.batch import Array, MediaTokens, TowerCall, UnifiedBatch, Unit
 from model.unified.config import UnifiedConfig
-from model.unified.media import MediaReader
+from model.unified.media import Count, MediaReader
 
 
 @dataclass
@@ -45,7 +46,7 @@ class Preprocessor:
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
         self.bos, self.eos = self._special_ids()
-        self.reader = MediaReader(config)
+        self.reader = MediaReader(config, self._ids)
 
     def __call__(self, contents: Sequence[Content], store: FeatureStore | None = None) -> UnifiedBatch:
         """Build a batch of N contents; see ``Encoder.preprocess`` for errors."""
@@ -63,30 +64,40 @@ class Preprocessor:
         return UnifiedBatch(token_ids_NL, mask_NL, media)
 
     def count_tokens(self, content: Content, store: FeatureStore | None = None) -> dict[Modality, int]:
-        """Exact tokens by modality; the special tokens (two with text in the content, else one) count as text."""
-        counts = {Modality.TEXT: 2 if Modality.TEXT in content.modalities else 1}
+        """Exact tokens by modality; the special tokens (two with text in the content, else one) count as text.
+
+        The sound of a clip counts as video, and the text layer of a document as document.
+        """
+        counts = {Modality.TEXT: 1}
+        has_text = Modality.TEXT in content.modalities
         for part in self._checked_parts(content):
             if part.modality is Modality.TEXT:
                 tokens = len(self._text_ids(part.text or ""))
             else:
-                cached = store.count(part.digest) if store is not None else None
-                tokens = cached if cached is not None else self.reader.count_tokens(part)
+                known = store is not None and store.has(part)
+                count = Count(store.count(part)) if store is not None and known else self.reader.count(part)
+                tokens = count.media + count.text
+                has_text |= count.text > 0
             counts[part.modality] = counts.get(part.modality, 0) + tokens
+        counts[Modality.TEXT] += has_text
         return counts
 
     def _lay_out(self, row: int, content: Content, store: FeatureStore | None, plans: dict[str, _Plan]) -> list[int]:
         ids = [self.bos]
+        has_text = Modality.TEXT in content.modalities
         for part in self._checked_parts(content):
             if part.modality is Modality.TEXT:
                 ids += self._text_ids(part.text or "")
                 continue
-            plan = plans.setdefault(part.modality.value, _Plan())
             for unit in self._units(part, store):
+                plan = plans.setdefault(unit.tower, _Plan())
                 plan.units.append(unit)
                 plan.rows.append(row)
                 plan.columns.append(len(ids))
                 ids += [0] * unit.tokens
-        if Modality.TEXT in content.modalities:
+                ids += unit.ids
+                has_text |= bool(unit.ids)
+        if has_text:
             ids.append(self.eos)
         if len(ids) > self.config.limits.max_tokens:
             raise ContentError(
@@ -98,13 +109,14 @@ class Preprocessor:
         return ids
 
     def _units(self, part: Part, store: FeatureStore | None) -> list[Unit]:
-        cached = store.get(part.digest) if store is not None else None
-        if cached is None:
+        if store is None or not store.has(part):
             return self.reader.units(part)
-        first, units = 0, []
-        for features_TGC in cached:
-            units.append(Unit(tokens=len(features_TGC), first=first, features=features_TGC))
-            first += len(features_TGC) if part.modality is Modality.VIDEO else 0
+        units = []
+        for tower, inputs in store.items(part):
+            first = 0
+            for features_TGC in inputs:
+                units.append(Unit(tower, tokens=len(features_TGC), first=first, features=features_TGC))
+                first += len(features_TGC) if tower == Modality.VIDEO.value else 0
         return units
 
     def _checked_parts(self, content: Content) -> tuple[Part, ...]:
@@ -130,8 +142,20 @@ class Preprocessor:
         return prompted_parts(content, self.config.prompts)
 
     def _text_ids(self, value: str) -> list[int]:
+        ids = self._ids(value)
+        limit = self.config.max_text_tokens
+        if len(ids) > limit and self.config.truncate == "error":
+            raise ContentError(
+                f"a text has {len(ids)} tokens with its prefix, more than max_text_tokens={limit}, and this model cuts "
+                "nothing (truncate=error): send it in pieces",
+                code="text_too_long",
+                limit="max_text_tokens",
+            )
+        return ids[:limit]
+
+    def _ids(self, value: str) -> list[int]:
         ids: list[int] = self.tokenizer.encode(value, add_special_tokens=False).ids
-        return ids[: self.config.max_text_tokens]
+        return ids
 
     def _special_ids(self) -> tuple[int, int]:
         plain: list[int] = self.tokenizer.encode("a", add_special_tokens=False).ids
