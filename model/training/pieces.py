@@ -1,0 +1,77 @@
+"""Cuts one side of a batch into pieces within a token budget, for gradient caching.
+
+Shape legend: N contents, n contents of a piece, L sequence positions, K media tokens, B tower inputs, T tokens per
+input.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.encoding import plan_batches
+from model.losses.cache import Piece
+from model.sentence_transformer.batch import Group, GroupedBatch
+from model.training.batch import Pooled, Side
+from model.unified.batch import Indices, MediaTokens, TowerCall, UnifiedBatch
+
+
+def pieces_of(side: Side, budget: int, embed: Callable[[Side], Tensor]) -> list[Piece]:
+    """Pieces of ``side``, longest contents first, each of at most ``budget`` padded tokens or of one content."""
+    return [Piece(torch.from_numpy(rows_n), lambda part=part: embed(part)) for rows_n, part in cut(side, budget)]  # type: ignore[misc]
+
+
+def cut(side: Side, budget: int) -> Iterator[tuple[Indices, Side]]:
+    """Rows and contents of each piece."""
+    if isinstance(side, Pooled):
+        yield np.arange(len(side.states_NH)), side  # only the head is left to do
+    elif isinstance(side, UnifiedBatch):
+        for members in plan_batches(side.mask_NL.sum(1).tolist(), budget):
+            rows_n = np.array(members)
+            yield rows_n, take_rows(side, rows_n)
+    else:
+        for group in side.groups:
+            for part in _cut_group(group, budget):
+                local = Group(tuple(range(len(part.rows))), part.features)
+                yield np.array(part.rows), GroupedBatch((local,), len(part.rows))
+
+
+def take_rows(batch: UnifiedBatch, rows_n: Indices) -> UnifiedBatch:
+    """The contents ``rows_n`` in that order, without columns that are padding in all of them."""
+    mask_NL = batch.mask_NL[rows_n]
+    used_L = mask_NL.any(0)
+    width = len(used_L) - int(used_L[::-1].argmax())
+    place_N = np.full(len(batch), -1)
+    place_N[rows_n] = np.arange(len(rows_n))
+    media = {name: part for name, m in batch.media.items() if (part := _take_media(m, place_N)) is not None}
+    return UnifiedBatch(batch.token_ids_NL[rows_n, :width], mask_NL[:, :width], media)
+
+
+def _take_media(media: MediaTokens, place_N: Indices) -> MediaTokens | None:
+    kept_K = (place_N[media.row_K] >= 0).nonzero()[0]
+    if not len(kept_K):
+        return None
+    number_K = np.full(len(media.row_K), -1)
+    number_K[kept_K] = np.arange(len(kept_K))
+    calls = []
+    for call in media.calls:
+        kept_B = (number_K[call.tokens_BT[:, 0]] >= 0).nonzero()[0]  # the tokens of one input are of one content
+        if len(kept_B):
+            calls.append(TowerCall(call.inputs[kept_B], number_K[call.tokens_BT[kept_B]]))
+    features_KGC = None if media.features_KGC is None else media.features_KGC[kept_K]
+    rows_K = place_N[media.row_K[kept_K]]
+    return MediaTokens(features_KGC, media.position_K[kept_K], rows_K, media.column_K[kept_K], tuple(calls))
+
+
+def _cut_group(group: Group, budget: int) -> Iterator[Group]:
+    """Smaller groups where every feature has one row for each content; a group with others (grids) stays whole."""
+    count = len(group.rows)
+    if not all(isinstance(v, Tensor) and v.ndim and len(v) == count for v in group.features.values()):
+        yield group
+        return
+    ids = group.features.get("input_ids")
+    step = max(1, budget // (ids.shape[1] if ids is not None else 1))
+    for start in range(0, count, step):
+        features = {name: value[start : start + step] for name, value in group.features.items()}
+        yield Group(group.rows[start : start + step], features)
