@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.artifact import Backend, load_encoder
+from model.artifact import Backend, load_encoder, usable_backend
 from model.content import Content, Modality
-from model.encoder import Encoder, Limits
+from model.encoder import Encoder, Limits, takes
 from model.errors import ArtifactError, CapabilityError
 from model.matryoshka import check_dimension, truncate
 from model.quantize import FILE as QUANTIZATION
@@ -93,6 +93,10 @@ class Engine:
                 f"this model embeds {', '.join(sorted(self.modalities))}, not {', '.join(sorted(missing))}"
             )
 
+    def takes(self, content: Content) -> bool:
+        """Whether the model embeds contents of this make."""
+        return takes(self.encoder, [part.modality for part in content.parts])
+
     def prepare(self, content: Content) -> Prepared:
         """Check, decode and tokenise one content, so that a bad one fails alone.
 
@@ -165,6 +169,7 @@ def load_engine(artifact: Path, *, backend: Backend, modalities: frozenset[Modal
         raise ArtifactError(
             f"{artifact} is not a model artifact (no config.json); `make run` makes one, or give its directory"
         )
+    backend = usable_backend(artifact, backend)
     encoder = load_encoder(artifact, modalities=modalities, backend=backend)
     return Engine(
         encoder, vector_space=vector_space_id(artifact), quantizer=load_quantizer(artifact), guard=_guard(backend)

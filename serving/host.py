@@ -69,7 +69,7 @@ class ModelHost:
         started = time.monotonic()
         engine = self._load(self.config)
         dimension = default_dimension(engine, self.config.dimensions)
-        engine.warm_up(sample_contents(engine.modalities))
+        engine.warm_up([c for c in sample_contents(engine.modalities) if engine.takes(c)])
         self._capture = Capture(self.config.capture) if self.config.capture is not None else None
         embedder = Embedder(
             engine, self.config.limits, prepare_workers=self.config.prepare_workers, capture=self._capture

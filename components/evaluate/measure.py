@@ -16,7 +16,7 @@ from components.evaluate.config import EvaluateConfig
 from components.evaluate.scores import hit_rate
 from data.benchmarks.base import RetrievalSet
 from model.content import Content
-from model.encoder import Encoder
+from model.encoder import Encoder, takes
 from model.evaluation.health import health, mean_similarity
 from model.evaluation.metrics import Ranks, ndcg_at, rank_queries
 from model.evaluation.mteb_encoder import MtebEncoder
@@ -55,7 +55,7 @@ def supported(sets: Sequence[RetrievalSet], encoder: Encoder) -> list[RetrievalS
     """Sets whose modalities the encoder has."""
 
     def fits(content: Content) -> bool:
-        return content.modalities <= encoder.modalities
+        return takes(encoder, [part.modality for part in content.parts])
 
     return [s for s in sets if all(fits(c) for c in (*s.queries[:1], *s.documents[:1]))]
 
@@ -126,7 +126,7 @@ def stored(measured: Measured, quantizer: Quantizer) -> dict[str, dict[str, floa
 def calibrated(measured: Measured, contents: Sequence[Content]) -> Quantizer:
     """Ranges of a sample of contents that are not those measured on; modalities that the model lacks are left out."""
     encoder = measured.model.encoder
-    own = [content for content in contents if content.modalities <= encoder.modalities]
+    own = [c for c in contents if takes(encoder, [part.modality for part in c.parts])]
     return calibrate(measured.model.vectors(own, desc="calibrate ranges"), encoder.dimensions)
 
 

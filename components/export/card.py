@@ -33,11 +33,33 @@ whole chain, it is no general-purpose model. Evaluation with intervals is in the
 """
 
 
+WHOLE_TEMPLATE = """---
+license: other
+library_name: sentence-transformers
+tags: [embedding, matryoshka]
+---
+# Omnivec model of the sentence_transformer family
+
+Fine-tuned from `{source}`, whose licence and limits of use hold here too.
+
+- **Use**: `SentenceTransformer(path)` of sentence-transformers gives the vectors that Omnivec serves. Lowest cosine
+  between the two by kind: {cosines}.
+- **Dimensions**: {dimensions} (Matryoshka prefixes; renormalise after truncation). **Weights**: {dtype}.
+- **Clips**: `{video}` (`frames` shows sampled frames as pictures). **Prompts**: `{prompts}`.
+
+## Training
+{stages}
+"""
+
+
 def model_card(artifact: Path, cosines: Mapping[str, float], sizes: Mapping[str, int]) -> str:
     """Markdown card of the artifact in ``artifact``."""
+    from model.artifact import artifact_kind
     from model.unified.config import UnifiedConfig
     from model.weights.sources import PACKAGES
 
+    if artifact_kind(artifact) == "sentence_transformer":
+        return _whole_model_card(artifact, cosines)
     config = UnifiedConfig.parse(artifact / "config.json")
     notices = [f"- {p.notice}" for p in PACKAGES.values()] if config.source == "packages" else [f"- {config.source}"]
     return TEMPLATE.format(
@@ -56,6 +78,22 @@ def model_card(artifact: Path, cosines: Mapping[str, float], sizes: Mapping[str,
         stages=_stages(artifact),
         cosines=", ".join(f"{kind} {value:.6f}" for kind, value in cosines.items()),
         sizes=", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in sizes.items()),
+    )
+
+
+def _whole_model_card(artifact: Path, cosines: Mapping[str, float]) -> str:
+    """Card of a model of the sentence_transformer family."""
+    from model.sentence_transformer.storage import read_settings
+
+    config = read_settings(artifact)
+    return WHOLE_TEMPLATE.format(
+        source=config.source,
+        dimensions=", ".join(map(str, config.dimensions)),
+        dtype=config.dtype,
+        video=config.video,
+        prompts=json.dumps(config.prompts, ensure_ascii=False),
+        stages=_stages(artifact),
+        cosines=", ".join(f"{kind} {value:.6f}" for kind, value in cosines.items()),
     )
 
 

@@ -38,33 +38,52 @@ def run(config: ExportConfig, *, model: Path, dataset: Path, output: Path) -> di
     from model.encoding import encode_contents
     from model.integrity import write_digests
     from model.quantize import calibrate, save_quantizer
-    from model.unified.encoder import UnifiedEncoder
-    from model.unified.onnx_export import export_onnx
     from model.unified.storage import clone_artifact
     from serving.drift.reference import build_reference
 
     clone_artifact(model, output)
     encoder = load_encoder(output)
-    sizes = export_onnx(cast("UnifiedEncoder", encoder), output / "onnx")
-    onnx = load_encoder(output, backend="onnx")
+    served, sizes = exported_form(encoder, output)
     corpus = Corpus(dataset, splits=("test", "validation"))
-    compared = held_out(corpus, config.parity_per_kind)
-    cosines = {kind: lowest_cosine(encoder, onnx, contents) for kind, contents in compared.items()}
+    compared = held_out(corpus, config.parity_per_kind, encoder=encoder)
+    cosines = {kind: lowest_cosine(encoder, served, contents) for kind, contents in compared.items()}
     document = {"cosine": cosines, "minimum": config.minimum_cosine, "bytes": sizes}
-    (output / "onnx" / "parity.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    (output / ("onnx/parity.json" if sizes else "parity.json")).write_text(
+        json.dumps(document, indent=2) + "\n", encoding="utf-8"
+    )
     if bad := {k: v for k, v in cosines.items() if v < config.minimum_cosine}:
-        raise ArtifactError(f"ONNX differs from torch: lowest cosine {bad}, the rule is >= {config.minimum_cosine}")
+        raise ArtifactError(
+            f"the exported form differs from torch: lowest cosine {bad}, the rule is >= {config.minimum_cosine}"
+        )
     # Validation rows, not test rows: the serving check draws its traffic from the test split.
-    pools = held_out(corpus, config.reference_per_kind, split="validation")
+    pools = held_out(corpus, config.reference_per_kind, encoder=encoder, split="validation")
     reference = [content for contents in pools.values() for content in contents]
-    vectors_ND = encode_contents(onnx, reference, desc="drift reference")
+    vectors_ND = encode_contents(encoder if not sizes else served, reference, desc="drift reference")
     build_reference(reference, vectors_ND, output / "reference.parquet", encoder=encoder)
     sample = {"split": "validation", "contents": {kind: len(contents) for kind, contents in pools.items()}}
-    save_quantizer(calibrate(vectors_ND, onnx.dimensions), output, {"calibrated_on": sample})
+    save_quantizer(calibrate(vectors_ND, encoder.dimensions), output, {"calibrated_on": sample})
     (output / "README.md").write_text(model_card(output, cosines, sizes), encoding="utf-8")
     write_digests(output)
     scalars: dict[str, Any] = {f"cosine/{kind}": value for kind, value in cosines.items()}
     return {**scalars, "onnx_megabytes": round(sum(sizes.values()) / 1e6, 1), "reference_rows": len(reference)}
+
+
+def exported_form(encoder: "Encoder", output: Path) -> tuple["Encoder", dict[str, int]]:
+    """The form in which others will run the model, to be compared with ``encoder``, and the sizes of its ONNX graphs.
+
+    Of a unified encoder these are its graphs. The sentence_transformer family has none: it is served with torch, and
+    what others run is the library itself on the artifact.
+    """
+    from model.artifact import load_encoder
+    from model.sentence_transformer.encoder import SentenceTransformerEncoder
+    from model.sentence_transformer.plain import PlainLibrary
+    from model.unified.encoder import UnifiedEncoder
+    from model.unified.onnx_export import export_onnx
+
+    if isinstance(encoder, SentenceTransformerEncoder):
+        return cast("Encoder", PlainLibrary(encoder, output)), {}
+    sizes = export_onnx(cast("UnifiedEncoder", encoder), output / "onnx")
+    return load_encoder(output, backend="onnx"), sizes
 
 
 def lowest_cosine(encoder: "Encoder", onnx: "Encoder", contents: "list[Content]") -> float:

@@ -18,7 +18,7 @@ from components.serve_check.parity import Comparison, compare, label
 from components.serve_check.shift import shift_content
 from components.serve_check.traffic import Traffic, interleave, plan_traffic
 from data.corpus import Corpus
-from model.artifact import load_encoder
+from model.artifact import load_encoder, usable_backend
 from model.content import Content
 from model.encoder import Encoder
 from model.errors import ArtifactError
@@ -58,19 +58,20 @@ def run(
         ArtifactError: a served vector differs from its offline vector, or a bad request got a wrong answer.
         LaunchError: the server did not start.
     """
+    encoder = load_encoder(artifact)
     traffic = plan_traffic(
         Corpus(dataset, splits=("test",)),
+        encoder=encoder,
         parity=config.parity_per_kind,
         window=config.window_per_kind,
         seed=config.seed,
     )
-    encoder = load_encoder(artifact)
     with tempfile.TemporaryDirectory(prefix="serve-check-") as scratch:
         raw = Path(scratch) / "captures"
         serving = ServingConfig(
             artifact=artifact.resolve(),
             version=version,
-            backend=config.backend,
+            backend=usable_backend(artifact, config.backend),
             port=free_port(),
             capture=CaptureConfig(directory=raw),
         )

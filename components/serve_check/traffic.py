@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from data.corpus import Corpus
 from data.records import ContentRef, Split
 from model.content import Content
+from model.encoder import Encoder, takes
 from model.errors import DataError
 
 KINDS = ("text", "image", "audio", "video", "interleaved")
@@ -21,10 +22,13 @@ class Traffic:
     shifted: Mapping[str, list[Content]]
 
 
-def held_out(corpus: Corpus, per_kind: int, *, split: Split = "test", seed: int = 0) -> dict[str, list[Content]]:
+def held_out(
+    corpus: Corpus, per_kind: int, *, encoder: Encoder | None = None, split: Split = "test", seed: int = 0
+) -> dict[str, list[Content]]:
     """At most ``per_kind`` distinct contents of each kind, a uniform sample that does not depend on row order.
 
-    Queries and positives both count. Contents are made only for the sample, so the rest of the media is not copied.
+    Queries and positives both count, with an ``encoder`` those that it takes. Contents are made only for the sample,
+    so the rest of the media is not copied.
 
     Raises:
         DataError: the split is empty.
@@ -33,19 +37,20 @@ def held_out(corpus: Corpus, per_kind: int, *, split: Split = "test", seed: int 
     if not owner:
         raise DataError(f"{corpus.directory} has no record in its {split} split, so there is nothing to send")
     chosen: dict[str, list[Content]] = {}
-    for ref in sorted(owner, key=lambda ref: _key(ref, seed)):
+    usable = [ref for ref in owner if encoder is None or takes(encoder, [part.modality for part in ref])]
+    for ref in sorted(usable, key=lambda ref: _key(ref, seed)):
         pool = chosen.setdefault(_kind(ref), [])
         if len(pool) < per_kind:
             pool.append(corpus.content(owner[ref], ref))
     return {kind: chosen[kind] for kind in KINDS if kind in chosen}
 
 
-def plan_traffic(corpus: Corpus, *, parity: int, window: int, seed: int = 0) -> Traffic:
+def plan_traffic(corpus: Corpus, *, parity: int, window: int, encoder: Encoder | None = None, seed: int = 0) -> Traffic:
     """Cut the held-out sample into disjoint thirds: comparison, clean window, shifted window.
 
     A kind with too few contents shares them between the two windows, in halves, after the comparison took its part.
     """
-    pools = held_out(corpus, parity + 2 * window, seed=seed)
+    pools = held_out(corpus, parity + 2 * window, encoder=encoder, seed=seed)
     compared = {kind: pool[: min(parity, max(1, len(pool) // 3))] for kind, pool in pools.items()}
     rest = {kind: pool[len(compared[kind]) :] for kind, pool in pools.items()}
     halves = {kind: min(window, len(pool) // 2) for kind, pool in rest.items()}

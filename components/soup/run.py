@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from data.corpus import Corpus
     from data.records import Record
+    from model.training.families import TorchEncoder
     from model.training.soup import Ingredient
-    from model.unified.encoder import UnifiedEncoder
 
 
 def run(
@@ -42,9 +42,11 @@ def run(
     from model.features import FeatureStore
     from model.integrity import write_digests
     from model.training.soup import cook
+    from model.unified.encoder import UnifiedEncoder
 
-    encoder = cast("UnifiedEncoder", load_encoder(model))
-    encoder.use_features(FeatureStore.open(features) if features is not None else None)
+    encoder = cast("TorchEncoder", load_encoder(model))
+    if isinstance(encoder, UnifiedEncoder) and features is not None:
+        encoder.use_features(FeatureStore.open(features))
     ingredients = _ingredients(encoder, base, model)
     score = ValidationScore(encoder, Corpus(dataset, splits=("validation",), tasks=config.stage.tasks), config)
     soup = cook(ingredients, score, config.stage.method)
@@ -65,7 +67,7 @@ def run(
 class ValidationScore:
     """Mean over tasks of the hit rate at 1 among the validation pool, for a set of weights."""
 
-    def __init__(self, encoder: "UnifiedEncoder", corpus: "Corpus", config: SoupStepConfig) -> None:
+    def __init__(self, encoder: "TorchEncoder", corpus: "Corpus", config: SoupStepConfig) -> None:
         self.encoder = encoder
         self.corpus = corpus
         self.config = config
@@ -102,16 +104,16 @@ def _shuffled(record: "Record") -> str:
     return hashlib.sha256(record.id.encode()).hexdigest()
 
 
-def _ingredients(encoder: "UnifiedEncoder", base: Path, model: Path) -> "list[Ingredient]":
+def _ingredients(encoder: "TorchEncoder", base: Path, model: Path) -> "list[Ingredient]":
     """The fine-tuned weights, those along its run and those before it, each over all learned parameter names."""
     from safetensors.torch import load_file
 
     from model.artifact import load_encoder
     from model.training.soup import Ingredient
 
-    learned = ("trunk.", "head.", "projectors.")
+    learned = ("trunk.", "head.", "projectors.", "model.")
     final = {n: p.detach().clone() for n, p in encoder.named_parameters() if n.startswith(learned)}
-    before = cast("UnifiedEncoder", load_encoder(base))
+    before = cast("TorchEncoder", load_encoder(base))
     base_state = {n: p.detach().clone() for n, p in before.named_parameters() if n in final}
     found = [Ingredient("finetuned", final), Ingredient("base", base_state)]
     for path in sorted((model / "snapshots").glob("*.safetensors")):

@@ -20,6 +20,7 @@ from model.parallel import side_by_side
 from model.progress import progress
 from model.prompts import drop_prefixes
 from model.training.batch import Pooled, Side, StepBatch
+from model.training.families import TorchEncoder
 from model.unified.encoder import UnifiedEncoder
 
 POOL_BATCH_TOKENS = 1024
@@ -41,7 +42,7 @@ class BatchMaker:
         self,
         corpus: Corpus,
         sampler: TaskSampler,
-        encoder: UnifiedEncoder,
+        encoder: TorchEncoder,
         *,
         prefix_dropout: float = 0.0,
         seed: int = 0,
@@ -65,10 +66,11 @@ class BatchMaker:
             query=self._side(members.queries),
             document=self._side(members.documents),
             pairing=pairing_of(draw, members, draw.task.loss or self.loss),
+            ids=tuple(record.id for record in draw.records),
         )
 
     def pool_texts(self, steps: Iterable[int]) -> int:
-        """Pool every text that the steps will use; only right while trunk and table are frozen.
+        """Pool every text that the steps will use; only right while trunk and table of a unified encoder are frozen.
 
         Returns:
             Number of distinct texts pooled.
@@ -80,13 +82,15 @@ class BatchMaker:
                 if _all_text(side):
                     texts.update((c.digest, c) for c in side)
         contents = list(texts.values())
-        lengths = [self.encoder.count_tokens(c)[Modality.TEXT] for c in contents]
-        self.encoder.eval()
+        encoder = self.encoder
+        assert isinstance(encoder, UnifiedEncoder)
+        lengths = [encoder.count_tokens(c)[Modality.TEXT] for c in contents]
+        encoder.eval()
         batches = list(plan_batches(lengths, POOL_BATCH_TOKENS))
 
         def pool(members: list[int]) -> tuple[list[int], NDArray[np.float32]]:
             with torch.inference_mode():
-                return members, self.encoder.pool(self.encoder.preprocess([contents[i] for i in members])).numpy()
+                return members, encoder.pool(encoder.preprocess([contents[i] for i in members])).numpy()
 
         pooled = side_by_side(pool, batches)
         for members, states_NH in progress(pooled, total=len(batches), desc="pool texts", unit="batch"):

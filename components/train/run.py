@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from components.train.config import TrainConfig
+from model.errors import ConfigError
 from model.training.config import StageConfig
 
 
@@ -43,6 +44,7 @@ def run(
     from data.sampling import TaskSampler
     from model.artifact import load_encoder
     from model.features import FeatureStore
+    from model.training.families import TorchEncoder
     from model.training.schedule import freeze_except
     from model.training.stage import run_stage
     from model.unified.encoder import UnifiedEncoder
@@ -50,18 +52,21 @@ def run(
     started = time.monotonic()
     stage = config.stage
     encoder = load_encoder(model)
-    assert isinstance(encoder, UnifiedEncoder)
-    encoder.use_features(FeatureStore.open(features) if features is not None else None)
+    assert isinstance(encoder, TorchEncoder)
+    if isinstance(encoder, UnifiedEncoder) and features is not None:
+        encoder.use_features(FeatureStore.open(features))
+    _adapt(encoder, stage)
     rates = freeze_except(encoder, stage.trainable)
     corpus = Corpus(dataset, splits=("train",), tasks=[task.name for task in stage.tasks])
     sampler = TaskSampler(corpus.records, stage.tasks, steps=stage.steps, seed=stage.seed)
     make_batch = BatchMaker(
         corpus, sampler, encoder, prefix_dropout=stage.prefix_dropout, seed=stage.seed, loss=stage.loss
     )
-    texts = make_batch.pool_texts(range(stage.steps)) if not any(n.startswith("trunk.") for n in rates) else 0
+    frozen_trunk = isinstance(encoder, UnifiedEncoder) and not any(n.startswith("trunk.") for n in rates)
+    texts = make_batch.pool_texts(range(stage.steps)) if frozen_trunk else 0
+    parameters = sum(p.numel() for n, p in encoder.named_parameters() if n in rates)
     first = run_stage(encoder, stage, make_batch, checkpoints=checkpoints, sinks=sinks)
     _write(encoder, stage, checkpoints, output)
-    parameters = sum(p.numel() for n, p in encoder.named_parameters() if n in rates)
     return {
         "steps": stage.steps,
         "resumed_from": first,
@@ -69,6 +74,19 @@ def run(
         "pooled_texts": texts,
         "trainable_parameters": parameters,
     }
+
+
+def _adapt(encoder: Any, stage: StageConfig) -> None:
+    """Put LoRA adapters into the encoder when the stage asks for them.
+
+    Raises:
+        ConfigError: the family has no adapters.
+    """
+    if stage.lora is None:
+        return
+    if not hasattr(encoder, "add_lora"):
+        raise ConfigError("lora is for the sentence_transformer family; name the unified encoder's parts in trainable")
+    encoder.add_lora(stage.lora, stage.seed)
 
 
 def _write(encoder: Any, stage: StageConfig, checkpoints: Path, output: Path) -> None:

@@ -30,16 +30,22 @@ def add_lora(model: nn.Module, lora: "LoraConfig", seed: int) -> int:
         from peft import inject_adapter_in_model
     except ImportError as error:
         raise ConfigError("lora needs the package peft: install the extra 'train'") from error
-    targets = list(lora.targets) if lora.targets else "all-linear"
-    settings = PeftConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets)
+    layers = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    chosen = [name for name in layers if not lora.targets or not set(lora.targets).isdisjoint(_own_names(name))]
+    if not chosen:
+        known = sorted({_own_names(name)[-1] for name in layers})
+        raise ConfigError(f"lora.targets={list(lora.targets)} name no linear layer; there are {known}")
+    settings = PeftConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=chosen)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        try:
-            inject_adapter_in_model(settings, model, adapter_name=ADAPTER)
-        except ValueError as error:
-            names = sorted({n.rsplit(".", 1)[-1] for n, m in model.named_modules() if isinstance(m, nn.Linear)})
-            raise ConfigError(f"lora.targets={list(lora.targets)}: {error}; linear layers are {names}") from error
+        inject_adapter_in_model(settings, model, adapter_name=ADAPTER)
     return len(_layers(model))
+
+
+def _own_names(path: str) -> tuple[str, ...]:
+    """What a layer is called: some models wrap ``q_proj.linear``, where ``q_proj`` is meant."""
+    *_, parent, own = ("", *path.split("."))
+    return (own, parent) if own == "linear" else (own,)
 
 
 def merged_state(model: nn.Module) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.losses.pairing import Pairing
+from model.sentence_transformer.batch import GroupedBatch
 from model.training.config import TaskConfig
 from model.unified.batch import UnifiedBatch
 
@@ -20,15 +21,20 @@ class Pooled:
     states_NH: NDArray[np.float32]
 
 
-Side = UnifiedBatch | Pooled
+# A batch of the encoder's family, or pooled states, which the unified family alone has.
+Side = UnifiedBatch | GroupedBatch | Pooled
 
 
 @dataclass(frozen=True)
 class StepBatch:
-    """N queries against M documents: the first positives in query order, then others and hard negatives."""
+    """N queries against M documents: the first positives in query order, then others and hard negatives.
+
+    ``ids`` names the records of the queries, for reports of what went wrong.
+    """
 
     task: TaskConfig
     step: int
     query: Side
     document: Side
     pairing: Pairing
+    ids: tuple[str, ...] = ()

@@ -24,6 +24,18 @@ class TaskConfig(Config):
     document_task: str | None = Field(None, description="the same for positives and hard negatives")
 
 
+class LoraConfig(Config):
+    """Low-rank adapters in place of full fine-tuning (sentence_transformer family); merged when the stage ends.
+
+    The rate of the adapters is that of the prefix ``lora`` in ``trainable``.
+    """
+
+    rank: int = Field(16, ge=1, le=1024)
+    alpha: float = Field(32.0, gt=0, description="the update is scaled by alpha / rank")
+    dropout: float = Field(0.0, ge=0, lt=1)
+    targets: tuple[str, ...] = Field((), description="names of linear layers, such as q_proj; all when empty")
+
+
 class StageConfig(Config):
     """A contrastive stage: ``align`` (large batches, in-batch negatives) or ``finetune`` (tasks, hard negatives)."""
 
@@ -36,13 +48,8 @@ class StageConfig(Config):
     temperature: float = Field(0.05, gt=0, le=1)
     loss: LossConfig = LossConfig()
     dimensions: tuple[int, ...] = Field((), description="Matryoshka prefixes in the loss; all of the model when empty")
-    micro_batch_tokens: int | None = Field(
-        None,
-        ge=1,
-        description="embed a batch in pieces of at most so many padded tokens (gradient caching): memory of one piece, "
-        "for one more forward pass; the whole batch at once when empty",
-    )
     prefix_dropout: float = Field(0.0, ge=0, le=1, description="share of contents that lose their task prefix")
+    lora: LoraConfig | None = None
     weight_decay: float = Field(0.01, ge=0)
     warmup_steps: int = Field(20, ge=0)
     gradient_clip: float = Field(1.0, gt=0)
@@ -64,10 +71,6 @@ class StageConfig(Config):
         if not self.trainable:
             raise ValueError("trainable is empty: nothing would learn; give e.g. {projectors: 1.0e-3}")
         return self
-
-    def loss_of(self, task: TaskConfig) -> LossConfig:
-        """The loss of a task: its own, or else the stage's."""
-        return task.loss or self.loss
 
 
 class SoupConfig(Config):

@@ -9,6 +9,8 @@ from torch import nn
 
 from model.errors import ConfigError
 
+LORA = "lora"
+
 
 def freeze_except(encoder: nn.Module, trainable: Mapping[str, float]) -> dict[str, float]:
     """Freeze all parameters but those with a prefix in ``trainable``; return parameter name -> learning rate.
@@ -19,7 +21,7 @@ def freeze_except(encoder: nn.Module, trainable: Mapping[str, float]) -> dict[st
     rates: dict[str, float] = {}
     matched: set[str] = set()
     for name, parameter in encoder.named_parameters():
-        prefixes = [p for p in trainable if name == p or name.startswith(p + ".")]
+        prefixes = [p for p in trainable if _has_prefix(name, p)]
         learns = bool(prefixes) and parameter.is_floating_point() and parameter.dtype != torch.float16
         parameter.requires_grad_(learns)
         if learns:
@@ -29,6 +31,22 @@ def freeze_except(encoder: nn.Module, trainable: Mapping[str, float]) -> dict[st
         known = sorted({".".join(n.split(".")[:2]) for n, _ in encoder.named_parameters()})
         raise ConfigError(f"trainable: {unknown} match no parameter; prefixes are for example {known}")
     return {name: rate for name, rate in rates.items() if rate > 0}
+
+
+def _has_prefix(name: str, prefix: str) -> bool:
+    """Adapters lie beside the layers that they adapt, so ``lora`` stands for all of them."""
+    return name == prefix or name.startswith(prefix + ".") or (prefix == LORA and ".lora_" in name)
+
+
+def by_prefix(
+    encoder: nn.Module, rates: Mapping[str, float], trainable: Mapping[str, float]
+) -> dict[str, list[nn.Parameter]]:
+    """What learns, by the prefix of ``trainable`` that decided it: the groups in which people think of it."""
+    groups: dict[str, list[nn.Parameter]] = {}
+    for name, parameter in encoder.named_parameters():
+        if name in rates:
+            groups.setdefault(max((p for p in trainable if _has_prefix(name, p)), key=len), []).append(parameter)
+    return groups
 
 
 def parameter_groups(encoder: nn.Module, rates: Mapping[str, float], weight_decay: float) -> list[dict[str, Any]]:

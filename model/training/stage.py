@@ -9,10 +9,10 @@ from torch.utils.data import DataLoader, IterableDataset
 from model.training.batch import StepBatch
 from model.training.checkpoints import CheckpointStore
 from model.training.config import StageConfig
+from model.training.families import TorchEncoder
 from model.training.module import ContrastiveModule
 from model.training.report import ProgressReport, ScalarSink
 from model.training.saving import Saving, Snapshots
-from model.unified.encoder import UnifiedEncoder
 
 
 class StepStream(IterableDataset[StepBatch]):
@@ -29,7 +29,7 @@ class StepStream(IterableDataset[StepBatch]):
 
 
 def run_stage(
-    encoder: UnifiedEncoder,
+    encoder: TorchEncoder,
     stage: StageConfig,
     make_batch: Callable[[int], StepBatch],
     *,
