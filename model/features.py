@@ -1,7 +1,8 @@
 """Feature store: what the frozen towers made of each media item, computed once and reused by training and evaluation.
 
-Layout of a store directory: ``<modality>.npy`` holds the cells of all tokens [tokens, G, C] in half precision,
-``index.json`` maps a media digest to its modality, first token and tokens per tower input.
+Layout of a store directory: ``<tower>.npy`` holds the cells of all tokens [tokens, G, C] in half precision,
+``index.json`` maps a media digest to its tower, first token and tokens per tower input. A clip with sound has a second
+entry ``<digest>/audio``. Documents are never stored: their pages are rendered when they are needed.
 
 Shape legend: B tower inputs, T tokens per input, G cells per token, C channels.
 """
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.content import Part
+from model.config import Config
+from model.content import Modality, Part
 from model.errors import ArtifactError, ContentError
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from model.unified.encoder import UnifiedEncoder
 
 INDEX = "index.json"
+SOUND = "/audio"
+# Options that came after the first stores: at their defaults they change nothing, so they do not enter the digest.
+LATER_OPTIONS = ("frames_per_second", "audio_track")
 # Enough parts in a piece of work for sounds of equal length to meet in a batch.
 PARTS_PER_UNIT = 4
 
@@ -71,23 +76,27 @@ class FeatureStore:
                 "again, or train without features when towers are unfrozen"
             )
 
-    def count(self, digest: str) -> int | None:
-        """Tokens of one media item, or None when it is not stored."""
-        entry = self._index.get(digest)
-        return None if entry is None else sum(entry[2])
+    def has(self, part: Part) -> bool:
+        """Whether ``part`` is stored, as what it is: the same GIF may be a picture and a clip."""
+        entry = self._index.get(part.digest)
+        return entry is not None and entry[0] == part.modality.value
 
-    def get(self, digest: str) -> list[NDArray[np.float32]] | None:
-        """Features of one media item: per tower input an array [T, G, C], or None when it is not stored."""
-        entry = self._index.get(digest)
-        if entry is None:
-            return None
-        modality, start, counts = entry
-        array = self._arrays[modality]
-        found = []
-        for count in counts:
-            found.append(array[start : start + count].astype(np.float32))
-            start += count
-        return found
+    def count(self, part: Part) -> int:
+        """Tokens of one media item that is stored."""
+        return sum(sum(counts) for _, _, counts in self._entries(part))
+
+    def items(self, part: Part) -> Iterator[tuple[str, list[NDArray[np.float32]]]]:
+        """Features of one media item that is stored: for each tower its name and per input an array [T, G, C]."""
+        for tower, start, counts in self._entries(part):
+            array, found, at = self._arrays[tower], [], start
+            for count in counts:
+                found.append(array[at : at + count].astype(np.float32))
+                at += count
+            yield tower, found
+
+    def _entries(self, part: Part) -> list[list[Any]]:
+        keys = (part.digest, f"{part.digest}{SOUND}")
+        return [self._index[key] for key in keys if key in self._index]
 
 
 def build_features(encoder: "UnifiedEncoder", parts: Iterable[Part], directory: Path, *, batch_units: int = 8) -> int:
@@ -105,19 +114,21 @@ def build_features(encoder: "UnifiedEncoder", parts: Iterable[Part], directory: 
     chunks: dict[str, list[NDArray[np.float16]]] = {}
     offsets: dict[str, int] = {}
     by_modality: dict[str, list[Part]] = {}
-    for part in {part.digest: part for part in parts}.values():
+    for part in {part.digest: part for part in parts if part.modality is not Modality.DOCUMENT}.values():
         by_modality.setdefault(part.modality.value, []).append(part)
     for name, members in by_modality.items():
-        rows = _tower_outputs(encoder, name, members, batch_units)
-        for digest, features in progress(rows, total=len(members), desc=f"{name} features", unit=name):
-            start = offsets.get(name, 0)
-            index[digest] = [name, start, [len(f) for f in features]]
-            offsets[name] = start + sum(len(f) for f in features)
-            chunks.setdefault(name, []).extend(features)
+        rows = _tower_outputs(encoder, members, batch_units)
+        for digest, by_tower in progress(rows, total=len(members), desc=f"{name} features", unit=name):
+            for tower, features in by_tower.items():
+                start = offsets.get(tower, 0)
+                key = digest if tower == name else f"{digest}{SOUND}"
+                index[key] = [tower, start, [len(f) for f in features]]
+                offsets[tower] = start + sum(len(f) for f in features)
+                chunks.setdefault(tower, []).extend(features)
     for name, arrays in chunks.items():
         np.save(directory / f"{name}.npy", np.concatenate(arrays))
     write_index(directory, towers=encoder.tower_digest(), modalities=sorted(chunks), items=index)
-    return len(index)
+    return sum(not key.endswith(SOUND) for key in index)
 
 
 def write_index(directory: Path, *, towers: str, modalities: list[str], items: dict[str, list[Any]]) -> None:
@@ -128,18 +139,26 @@ def write_index(directory: Path, *, towers: str, modalities: list[str], items: d
 
 
 def _tower_outputs(
-    encoder: "UnifiedEncoder", name: str, parts: list[Part], batch_units: int
-) -> Iterator[tuple[str, list[NDArray[np.float16]]]]:
-    """Decode and run the tower, a chunk of parts at a time on each core; in the order of ``parts``."""
+    encoder: "UnifiedEncoder", parts: list[Part], batch_units: int
+) -> Iterator[tuple[str, dict[str, list[NDArray[np.float16]]]]]:
+    """Decode and run the towers, a chunk of parts at a time on each core; in the order of ``parts``."""
     from model.parallel import side_by_side
 
-    frontend = encoder.frontends[name].eval()
+    frontends = encoder.frontends.eval()
 
-    def work(chunk: list[Part]) -> list[tuple[str, list[NDArray[np.float16]]]]:
+    def work(chunk: list[Part]) -> list[tuple[str, dict[str, list[NDArray[np.float16]]]]]:
         decoded = {part.digest: units for part in chunk if (units := _decode(encoder, part))}
-        inputs = [unit.inputs for units in decoded.values() for unit in units if unit.inputs is not None]
-        cells = iter(_in_batches(frontend, inputs, batch_units))
-        return [(digest, [next(cells) for _ in units]) for digest, units in decoded.items()]
+        inputs: dict[str, list[NDArray[np.float32]]] = {}
+        for unit in (unit for found in decoded.values() for unit in found):
+            if unit.inputs is not None:
+                inputs.setdefault(unit.tower, []).append(unit.inputs)
+        cells = {tower: iter(_in_batches(frontends[tower], own, batch_units)) for tower, own in inputs.items()}
+        rows: list[tuple[str, dict[str, list[NDArray[np.float16]]]]] = []
+        for digest, found in decoded.items():
+            rows.append((digest, {}))
+            for unit in found:
+                rows[-1][1].setdefault(unit.tower, []).append(next(cells[unit.tower]))
+        return rows
 
     size = PARTS_PER_UNIT * batch_units
     for rows in side_by_side(work, (parts[i : i + size] for i in range(0, len(parts), size))):
@@ -179,8 +198,14 @@ def digest_of_towers(encoder: "UnifiedEncoder") -> str:
     hasher = hashlib.sha256()
     config = encoder.config
     for part in (config.image, config.video, config.audio):
-        hasher.update(part.model_dump_json().encode())
+        hasher.update(part.model_dump_json(exclude=_unused_options(part)).encode())
     for name, tensor in sorted(encoder.frontends.state_dict().items()):
         hasher.update(name.encode())
         hasher.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return hasher.hexdigest()[:16]
+
+
+def _unused_options(config: Config) -> set[str]:
+    """Later options of ``config`` that stand at their defaults."""
+    fields = type(config).model_fields
+    return {name for name in LATER_OPTIONS if name in fields and getattr(config, name) == fields[name].default}

@@ -48,6 +48,12 @@ class StageConfig(Config):
     temperature: float = Field(0.05, gt=0, le=1)
     loss: LossConfig = LossConfig()
     dimensions: tuple[int, ...] = Field((), description="Matryoshka prefixes in the loss; all of the model when empty")
+    micro_batch_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="embed a batch in pieces of at most so many padded tokens (gradient caching): memory of one piece, "
+        "for one more forward pass; the whole batch at once when empty",
+    )
     prefix_dropout: float = Field(0.0, ge=0, le=1, description="share of contents that lose their task prefix")
     lora: LoraConfig | None = None
     weight_decay: float = Field(0.01, ge=0)
@@ -71,6 +77,10 @@ class StageConfig(Config):
         if not self.trainable:
             raise ValueError("trainable is empty: nothing would learn; give e.g. {projectors: 1.0e-3}")
         return self
+
+    def loss_of(self, task: TaskConfig) -> LossConfig:
+        """The loss of a task: its own, or else the stage's."""
+        return task.loss or self.loss
 
 
 class SoupConfig(Config):

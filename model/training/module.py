@@ -3,16 +3,21 @@
 Shape legend: N queries, M documents, D dimensions.
 """
 
+import math
+from functools import partial
 from typing import Any
 
 import lightning
 import torch
 from torch import Tensor, nn
 
+from model.losses.cache import backward_in_pieces
 from model.losses.contrastive import contrastive_loss
+from model.losses.gather import processes
 from model.training.batch import Pooled, Side, StepBatch
-from model.training.config import StageConfig
+from model.training.config import StageConfig, TaskConfig
 from model.training.families import TorchEncoder
+from model.training.pieces import pieces_of
 from model.training.schedule import freeze_except, parameter_groups, warmup_cosine
 from model.unified.encoder import UnifiedEncoder
 
@@ -29,22 +34,58 @@ class ContrastiveModule(lightning.LightningModule):
         self.stage = stage
         self.dimensions = stage.dimensions or encoder.dimensions
         self.rates = freeze_except(encoder, stage.trainable)
+        learned = [task for task in stage.tasks if stage.loss_of(task).temperature_rate is not None]
+        self.temperatures = nn.ParameterDict(  # logarithms
+            {task.name: torch.tensor(math.log(task.temperature or stage.temperature)) for task in learned}
+        )
         self.strict_loading = False  # frozen weights are absent from checkpoints on purpose
 
     def training_step(self, batch: StepBatch, _: int) -> Tensor:
         """Loss of one task's batch; dropout depends on (seed, step) alone, so a resumed run repeats it."""
         torch.manual_seed(self.stage.seed * 1_000_003 + batch.step)
-        query_ND, document_MD = self.embed(batch.query), self.embed(batch.document)
+        if self.stage.micro_batch_tokens is None:
+            return self.loss(batch, self.embed(batch.query), self.embed(batch.document))["loss"]
+        return self._done(self._backward_in_pieces(batch, self.stage.micro_batch_tokens)["loss"])
+
+    def loss(self, batch: StepBatch, query_ND: Tensor, document_MD: Tensor) -> dict[str, Tensor]:
+        """Loss and its parts, from embeddings."""
         parts = contrastive_loss(
             query_ND,
             document_MD,
             batch.pairing,
-            batch.task.loss or self.stage.loss,
-            temperature=batch.task.temperature or self.stage.temperature,
+            self.stage.loss_of(batch.task),
+            temperature=self.temperature(batch.task),
             dimensions=self.dimensions,
         )
         self._report(batch, parts)
-        return parts["loss"]
+        return parts
+
+    def temperature(self, task: TaskConfig) -> float | Tensor:
+        """Temperature of a task; a learned one stays within 0.01 and 1."""
+        if task.name in self.temperatures:
+            return self.temperatures[task.name].exp().clamp(0.01, 1.0)
+        return task.temperature or self.stage.temperature
+
+    def _backward_in_pieces(self, batch: StepBatch, budget: int) -> dict[str, Tensor]:
+        """Gradients of the whole batch into ``.grad``, with the activations of few contents at a time."""
+        self.zero_grad(set_to_none=True)
+        sides = [pieces_of(side, budget, self.embed) for side in (batch.query, batch.document)]
+        return backward_in_pieces(sides, partial(self.loss, batch), self.device)
+
+    def _done(self, loss: Tensor) -> Tensor:
+        """A loss that Lightning may go backward from without changing the gradients that are there.
+
+        Data parallel training exchanges gradients when each parameter has been reached, so there each one takes part.
+        """
+        if processes() == 1:
+            return loss.clone().requires_grad_()
+        zeros = [p.sum() * 0 for p in self.parameters() if p.requires_grad]
+        return loss + torch.stack([zero.to(loss) for zero in zeros]).sum()
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any) -> None:
+        """Lightning clears gradients between ``training_step`` and backward; those made in pieces are there by then."""
+        if self.stage.micro_batch_tokens is None:
+            optimizer.zero_grad(set_to_none=True)
 
     def embed(self, side: Side) -> Tensor:
         """Unit vectors of one side."""
@@ -56,6 +97,8 @@ class ContrastiveModule(lightning.LightningModule):
 
     def _report(self, batch: StepBatch, parts: dict[str, Tensor]) -> None:
         size = len(batch.pairing.query_key_N)
+        if batch.task.name in self.temperatures:
+            parts = {**parts, "temperature": torch.as_tensor(self.temperature(batch.task))}
         self.log_dict({f"{batch.task.name}/{name}": value.detach() for name, value in parts.items()}, batch_size=size)
         self.log("loss", parts["loss"].detach(), batch_size=size)
 
@@ -72,13 +115,18 @@ class ContrastiveModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW with one group per learning rate and decay setting, linear warm-up then cosine to zero."""
-        optimizer = torch.optim.AdamW(parameter_groups(self.encoder, self.rates, self.stage.weight_decay))
+        groups = parameter_groups(self.encoder, self.rates, self.stage.weight_decay)
+        for task in self.stage.tasks:
+            if task.name in self.temperatures:
+                rate = self.stage.loss_of(task).temperature_rate
+                groups.append({"params": [self.temperatures[task.name]], "lr": rate, "weight_decay": 0.0})
+        optimizer = torch.optim.AdamW(groups)
         scheduler = warmup_cosine(optimizer, self.stage.warmup_steps, self.stage.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep only what learns."""
-        trainable = {f"encoder.{name}" for name in self.rates}
+        trainable = {f"encoder.{name}" for name in self.rates} | {f"temperatures.{name}" for name in self.temperatures}
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trainable}
 
     def transfer_batch_to_device(self, batch: StepBatch, device: torch.device, dataloader_idx: int) -> StepBatch:
