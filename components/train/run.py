@@ -58,7 +58,9 @@ def run(
     _adapt(encoder, stage)
     rates = freeze_except(encoder, stage.trainable)
     corpus = Corpus(dataset, splits=("train",), tasks=[task.name for task in stage.tasks])
-    sampler = TaskSampler(corpus.records, stage.tasks, steps=stage.steps, seed=stage.seed)
+    sampler = TaskSampler(
+        corpus.records, stage.tasks, steps=stage.steps, seed=stage.seed, size_exponent=stage.size_exponent
+    )
     make_batch = BatchMaker(
         corpus, sampler, encoder, prefix_dropout=stage.prefix_dropout, seed=stage.seed, loss=stage.loss
     )

@@ -56,6 +56,9 @@ class StageConfig(Config):
     )
     prefix_dropout: float = Field(0.0, ge=0, le=1, description="share of contents that lose their task prefix")
     lora: LoraConfig | None = None
+    size_exponent: float = Field(
+        0.0, ge=0, le=1, description="shares of steps go with weight x groups^this: 0 weights alone, 1 by size"
+    )
     weight_decay: float = Field(0.01, ge=0)
     warmup_steps: int = Field(20, ge=0)
     gradient_clip: float = Field(1.0, gt=0)

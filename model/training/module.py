@@ -26,6 +26,10 @@ class ContrastiveModule(lightning.LightningModule):
     """Trains the parts of an encoder that the stage names.
 
     Checkpoints hold trainable weights only: the frozen rest comes from the artifact that the stage started from.
+
+    Attributes:
+        parts: loss of the last step and its parts, for the callbacks.
+        embeddings: queries [N, D] and documents [M, D] of the last step.
     """
 
     def __init__(self, encoder: TorchEncoder, stage: StageConfig) -> None:
@@ -38,6 +42,8 @@ class ContrastiveModule(lightning.LightningModule):
         self.temperatures = nn.ParameterDict(  # logarithms
             {task.name: torch.tensor(math.log(task.temperature or stage.temperature)) for task in learned}
         )
+        self.parts: dict[str, Tensor] = {}
+        self.embeddings: tuple[Tensor, Tensor] | None = None
         self.strict_loading = False  # frozen weights are absent from checkpoints on purpose
 
     def training_step(self, batch: StepBatch, _: int) -> Tensor:
@@ -49,15 +55,18 @@ class ContrastiveModule(lightning.LightningModule):
 
     def loss(self, batch: StepBatch, query_ND: Tensor, document_MD: Tensor) -> dict[str, Tensor]:
         """Loss and its parts, from embeddings."""
+        temperature = self.temperature(batch.task)
         parts = contrastive_loss(
             query_ND,
             document_MD,
             batch.pairing,
             self.stage.loss_of(batch.task),
-            temperature=self.temperature(batch.task),
+            temperature=temperature,
             dimensions=self.dimensions,
         )
-        self._report(batch, parts)
+        learned = {"temperature": temperature} if isinstance(temperature, Tensor) else {}
+        self.parts = {name: value.detach() for name, value in {**parts, **learned}.items()}
+        self.embeddings = (query_ND.detach(), document_MD.detach())
         return parts
 
     def temperature(self, task: TaskConfig) -> float | Tensor:
@@ -94,13 +103,6 @@ class ContrastiveModule(lightning.LightningModule):
             return self.encoder.finish(torch.from_numpy(side.states_NH).to(self.device))
         found: Tensor = self.encoder(side)
         return found
-
-    def _report(self, batch: StepBatch, parts: dict[str, Tensor]) -> None:
-        size = len(batch.pairing.query_key_N)
-        if batch.task.name in self.temperatures:
-            parts = {**parts, "temperature": torch.as_tensor(self.temperature(batch.task))}
-        self.log_dict({f"{batch.task.name}/{name}": value.detach() for name, value in parts.items()}, batch_size=size)
-        self.log("loss", parts["loss"].detach(), batch_size=size)
 
     def on_train_start(self) -> None:
         """Keep frozen parts in evaluation mode: no dropout and no statistics where nothing learns.

@@ -4,15 +4,21 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import lightning
+import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from model.training.batch import StepBatch
 from model.training.checkpoints import CheckpointStore
 from model.training.config import StageConfig
 from model.training.families import TorchEncoder
+from model.training.flops import TrunkFlops, peak_of
+from model.training.guard import Guard, out_of_memory
+from model.training.history import History
+from model.training.meter import Meter, WaitClock
 from model.training.module import ContrastiveModule
 from model.training.report import ProgressReport, ScalarSink
 from model.training.saving import Saving, Snapshots
+from model.unified.encoder import UnifiedEncoder
 
 
 class StepStream(IterableDataset[StepBatch]):
@@ -47,10 +53,15 @@ def run_stage(
 
     Returns:
         The step from which the run started: 0, or more when it resumed.
+
+    Raises:
+        TrainingError: loss or gradients are not finite again and again, or memory ran out; it says what to change.
+        StageStopped: SIGTERM; the step is saved.
     """
     module = ContrastiveModule(encoder, stage)
     store = CheckpointStore(checkpoints)
     first, resume = store.newest() or (0, None)
+    guard, clock = Guard(stage, checkpoints), WaitClock()
     trainer = lightning.Trainer(
         max_steps=stage.steps,
         max_epochs=1,
@@ -62,13 +73,26 @@ def run_stage(
         enable_progress_bar=False,
         enable_model_summary=False,
         log_every_n_steps=stage.log_every_steps,
+        profiler=clock,
         callbacks=[
+            guard,
             Snapshots(checkpoints / "snapshots", stage),
-            ProgressReport(stage, sinks),
+            ProgressReport(stage, sinks, guard=guard, meter=_meter(module, clock, stage), history=History(checkpoints)),
             Saving(store, stage),
         ],
     )
     stream = StepStream(make_batch, stage.steps, lambda: trainer.global_step)
-    trainer.fit(module, DataLoader(stream, batch_size=None), ckpt_path=resume, weights_only=True)
+    try:
+        trainer.fit(module, DataLoader(stream, batch_size=None), ckpt_path=resume, weights_only=True)
+    except (MemoryError, RuntimeError) as error:
+        raise out_of_memory(error, stage, guard.batch) or error from error
     encoder.requires_grad_(False).eval()
     return first
+
+
+def _meter(module: ContrastiveModule, clock: WaitClock, stage: StageConfig) -> Meter:
+    """Knows the arithmetic of unified encoders, and the peak of the hardware where that is in our table."""
+    encoder = module.encoder
+    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    flops = TrunkFlops(encoder, module.rates) if isinstance(encoder, UnifiedEncoder) else None
+    return Meter(clock, flops, peak_of(device, stage.precision))

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from components.train.config import TrainConfig
 from components.train.run import run
 from model.errors import ConfigError, DataError
+from tests.components.train.conftest import NAMES
 
 
 class Killed(BaseException):

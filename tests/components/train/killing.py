@@ -1,0 +1,57 @@
+"""A training stage in a process of its own, to be killed. The fork server has imported everything already."""
+
+import multiprocessing
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+PRELOAD = ["lightning", "torch", "transformers", "components.train.feed", "model.training.stage"]
+STEPS = 40
+
+
+def context() -> multiprocessing.context.BaseContext:
+    """Processes start in milliseconds and share nothing with the test's own process."""
+    made = multiprocessing.get_context("forkserver")
+    made.set_forkserver_preload(PRELOAD)
+    return made
+
+
+def start(dataset: Path, model: Path, where: Path, pause: float = 0.0, every: int = 1) -> BaseProcess:
+    """Start the stage, with a checkpoint ``every`` so many steps and ``pause`` seconds after each step."""
+    process = context().Process(target=train, args=(dataset, model, where, pause, every))
+    process.start()
+    return process
+
+
+def train(dataset: Path, model: Path, where: Path, pause: float, every: int) -> None:
+    """Train; the step reached is in the file ``at``."""
+    import time
+
+    import torch
+
+    from components.train.config import TrainConfig
+    from components.train.run import run
+
+    torch.set_num_threads(1)
+    stage = {
+        "kind": "align",
+        "steps": STEPS,
+        "tasks": [{"name": "text_to_image", "batch_size": 4}],
+        "trainable": {"projectors": 1e-2, "trunk.encoder.layer.1": 1e-3, "head": 1e-3},
+        "checkpoint_every_steps": every,
+        "log_every_steps": 1,
+        "snapshots": 3,
+    }
+
+    def note(_: object, step: int) -> None:
+        (where / "at").write_text(str(step))
+        time.sleep(pause)
+
+    run(
+        TrainConfig.parse({"stage": stage}),
+        dataset=dataset,
+        model=model,
+        features=None,
+        checkpoints=where / "checkpoints",
+        output=where / "model",
+        sinks=[note],
+    )
