@@ -40,7 +40,7 @@ class Probe:
         seconds: duration of a sound.
         rate: samples per second of a sound as stored.
         channels: channels of a sound as stored.
-        frames: frames of a video.
+        frames: frames of a video, pages of a document.
         blank: a picture or video of one flat colour; only reported, for a "white large square" is just that.
     """
 
@@ -125,8 +125,22 @@ def _video(data: bytes, limits: Limits) -> _Facts:
     return _Facts(frames=frames, blank=_is_flat(clip.frames_FSS3))
 
 
+def _document(data: bytes, limits: Limits) -> _Facts:
+    from model.media.document import decode_document
+
+    pages = decode_document(data, limits, size=PICTURE_SIZE, text=True)
+    drawn = [page.pixels_SS3 for page in pages if page.pixels_SS3 is not None]
+    blank = not any(page.text for page in pages) and all(_is_flat(pixels) for pixels in drawn)
+    return _Facts(frames=len(pages), blank=blank)
+
+
 def _is_flat(pixels: NDArray[np.uint8]) -> bool:
     return int(pixels.max()) - int(pixels.min()) <= FLAT_RANGE
 
 
-_MEASURES: dict[str, Callable[[bytes, Limits], _Facts]] = {"image": _image, "audio": _audio, "video": _video}
+_MEASURES: dict[str, Callable[[bytes, Limits], _Facts]] = {
+    "image": _image,
+    "audio": _audio,
+    "video": _video,
+    "document": _document,
+}

@@ -56,11 +56,31 @@ def mp4() -> bytes:
     return buffer.getvalue()
 
 
+def pdf() -> bytes:
+    """One page with a line of text and a bar, in the base font Helvetica."""
+    drawing = b"1 0 0 rg 0 0 40 200 re f 0 g BT /F1 24 Tf 60 80 Td (Hello world) Tj ET"
+    page = b"/Type /Page /Parent 2 0 R /MediaBox [0 0 300 200] /Contents 5 0 R /Resources << /Font << /F1 4 0 R >> >>"
+    objects = (
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        b"<< " + page + b" >>",
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+        b"<< /Length %d >> stream\n%s\nendstream" % (len(drawing), drawing),
+    )
+    data, table = b"%PDF-1.7\n", b"0000000000 65535 f \n"
+    for number, body in enumerate(objects, 1):
+        table += b"%010d 00000 n \n" % len(data)
+        data += b"%d 0 obj %s endobj\n" % (number, body)
+    trailer = b"trailer << /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % (len(objects) + 1, len(data))
+    return data + b"xref\n0 %d\n" % (len(objects) + 1) + table + trailer
+
+
 MAKERS: dict[Modality, Callable[[], Part]] = {
     Modality.TEXT: lambda: Part(Modality.TEXT, text="a short warm-up sentence"),
     Modality.IMAGE: lambda: Part(Modality.IMAGE, data=png()),
     Modality.AUDIO: lambda: Part(Modality.AUDIO, data=wav()),
     Modality.VIDEO: lambda: Part(Modality.VIDEO, data=mp4()),
+    Modality.DOCUMENT: lambda: Part(Modality.DOCUMENT, data=pdf()),
 }
 
 

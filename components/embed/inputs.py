@@ -30,6 +30,7 @@ SUFFIXES: dict[str, Modality] = {
     ".mp3": Modality.AUDIO,
     ".mp4": Modality.VIDEO,
     ".webm": Modality.VIDEO,
+    ".pdf": Modality.DOCUMENT,
 }
 MAX_TEXT_BYTES = 1_000_000
 
