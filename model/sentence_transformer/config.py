@@ -8,8 +8,6 @@ from model.config import Config
 from model.encoder import Limits
 from model.prompts import resolve_style
 
-KIND = "sentence_transformer"
-
 
 class SentenceTransformerConfig(Config):
     """What Omnivec adds to a model of the library: limits, prompts, Matryoshka dimensions, the treatment of clips.
@@ -27,7 +25,7 @@ class SentenceTransformerConfig(Config):
         source: where the initial weights came from.
     """
 
-    kind: Literal["sentence_transformer"] = KIND
+    kind: Literal["sentence_transformer"] = "sentence_transformer"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     dimensions: tuple[int, ...] = ()
     prompts: Annotated[dict[str, str] | None, BeforeValidator(resolve_style)] = None

@@ -64,7 +64,8 @@ def load_model(
 def _transformer_module() -> type:
     from sentence_transformers.base.modules.transformer import Transformer
 
-    return Transformer
+    found: type = Transformer
+    return found
 
 
 def check_files(directory: Path) -> dict[str, Any]:

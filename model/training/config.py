@@ -31,7 +31,7 @@ class LoraConfig(Config):
     """
 
     rank: int = Field(16, ge=1, le=1024)
-    alpha: float = Field(32.0, gt=0, description="the update is scaled by alpha / rank")
+    alpha: int = Field(32, ge=1, description="the update is scaled by alpha / rank")
     dropout: float = Field(0.0, ge=0, lt=1)
     targets: tuple[str, ...] = Field((), description="names of linear layers, such as q_proj; all when empty")
 

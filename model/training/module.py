@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from model.losses.cache import backward_in_pieces
 from model.losses.contrastive import contrastive_loss
 from model.losses.gather import processes
+from model.sentence_transformer.encoder import SentenceTransformerEncoder
 from model.training.batch import Pooled, Side, StepBatch
 from model.training.config import StageConfig, TaskConfig
 from model.training.families import TorchEncoder
@@ -138,7 +139,7 @@ class ContrastiveModule(lightning.LightningModule):
 
 def trainable_state(encoder: nn.Module) -> dict[str, Tensor]:
     """Copy of every parameter that learns, by name; adapters as the weights that they will be merged into."""
-    merged = encoder.merged_state() if hasattr(encoder, "merged_state") else {}
+    merged = encoder.merged_state() if isinstance(encoder, SentenceTransformerEncoder) else {}
     return merged | {
         name: p.detach().cpu().clone()
         for name, p in encoder.named_parameters()
