@@ -11,7 +11,7 @@ OMNIVEC_HOME ?= $(CURDIR)/.omnivec
 export OMNIVEC_HOME PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test serve ui lint format golden lock clean
+.PHONY: help setup run test bench serve ui lint format golden lock clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -27,6 +27,9 @@ run: $(READY)  ## the whole chain on this machine: validate, train, evaluate, re
 
 test: lint  ## lint, then every test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+
+bench: $(READY)  ## side by side with sentence-transformers on two threads; result in OMNIVEC_HOME/bench
+	@OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks
 
 serve: $(READY)  ## serve the champion on 127.0.0.1:$(PORT)
 	@$(BIN)/omnivec serve --port $(PORT)

@@ -1,0 +1,94 @@
+"""What every row shares: the model, its inputs and the machine."""
+
+import os
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data.corpus import Corpus
+from data.records import Record
+from model.content import Content, Modality, media_digest
+
+if TYPE_CHECKING:
+    from model.unified.encoder import UnifiedEncoder
+
+# Short labels, sentences and long passages in equal shares: what a search index holds, and hard on padding.
+TEXT_TASKS = ("text_to_image", "bitext", "heading_to_passage", "docstring_to_code")
+PICTURE_TASK = "text_to_image"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One benchmark session.
+
+    Attributes:
+        artifact: directory of a unified model.
+        corpus: directory of shards that the inputs come from.
+        cache: for what a peer needs on disk; may be thrown away.
+        threads: processor threads that each side may use.
+        rounds: counted runs of each side of a row.
+        texts, pictures: inputs of a run.
+    """
+
+    artifact: Path
+    corpus: Path
+    cache: Path
+    threads: int = 2
+    rounds: int = 5
+    texts: int = 256
+    pictures: int = 128
+
+    @cached_property
+    def encoder(self) -> "UnifiedEncoder":
+        """The model, all towers loaded."""
+        from model.unified.encoder import UnifiedEncoder
+
+        return UnifiedEncoder.load(self.artifact)
+
+    @cached_property
+    def hardware(self) -> str:
+        """Processor and threads in words."""
+        return f"{processor()}, {self.threads} of {os.cpu_count()} cores"
+
+    @cached_property
+    def text_contents(self) -> list[Content]:
+        """Distinct texts of mixed lengths from the test split, in an order that has nothing to do with length."""
+        share = -(-self.texts // len(TEXT_TASKS))
+        chosen = [c for task in TEXT_TASKS for c in self._pick(task, Modality.TEXT, share)]
+        return sorted(chosen, key=lambda content: content.digest)[: self.texts]
+
+    @cached_property
+    def picture_contents(self) -> list[Content]:
+        """Distinct pictures from the test split."""
+        return self._pick(PICTURE_TASK, Modality.IMAGE, self.pictures)
+
+    def _pick(self, task: str, modality: Modality, count: int) -> list[Content]:
+        """Contents of one modality from either side of a task's records, the same ones every time."""
+        corpus = Corpus(self.corpus, splits=("test",), tasks=(task,))
+        records = sorted(corpus.records, key=lambda record: media_digest(record.id.encode()))
+        found: dict[str, Content] = {}
+        for content in (c for record in records for c in _sides(corpus, record)):
+            if content.modalities == {modality}:
+                found.setdefault(content.digest, content)
+            if len(found) == count:
+                break
+        return list(found.values())
+
+
+def _sides(corpus: Corpus, record: Record) -> Iterator[Content]:
+    example = corpus.resolve(record)
+    yield example.query
+    yield from example.positives
+
+
+def processor() -> str:
+    """Name of the processor."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
