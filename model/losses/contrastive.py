@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from model.errors import ConfigError
 from model.losses.config import LossConfig
@@ -77,9 +78,12 @@ def _weights(pairing: Pairing, queries: int) -> Tensor:
 
 
 def _softmax_loss(logit_KP: Tensor, sums: list[Tensor], weight_P: Tensor) -> Tensor:
-    """Minus the logarithm of the anchor pair's share, weighted, and averaged over the prefixes."""
-    loss_KP = torch.logsumexp(torch.stack([logit_KP, *sums]), 0) - logit_KP
-    return (loss_KP * weight_P).sum(1).mean()
+    """Minus the logarithm of the anchor pair's share, weighted, and averaged over the prefixes.
+
+    As a function of the negatives' lead over the anchor, which keeps its digits when the share is nearly one.
+    """
+    lead_KP = torch.logsumexp(torch.stack(sums), 0) - logit_KP
+    return (-logsigmoid(-lead_KP) * weight_P).sum(1).mean()
 
 
 def _check(

@@ -17,6 +17,8 @@ from model.losses.pairing import Pairing
 from model.losses.sums import Sums, pair_sums
 from model.losses.tiles import Block, Listed
 
+NOTHING = -1e6  # exp() of it is zero beside any logit; finite, so that no gradient is undefined
+
 
 class Terms:
     """One evaluation of the loss over one batch; arguments as in :func:`model.losses.contrastive.contrastive_loss`."""
@@ -130,5 +132,5 @@ def _limit(cosine: Tensor, margin: float | None, ratio: float | None) -> Tensor:
 
 
 def _log(sum_KP: Tensor) -> Tensor:
-    """Logarithm; minus infinity without gradient where nothing was summed."""
-    return torch.where(sum_KP > 0, sum_KP.clamp_min(torch.finfo(sum_KP.dtype).tiny).log(), -torch.inf)
+    """Logarithm; a very small number without gradient where nothing was summed."""
+    return torch.where(sum_KP > 0, sum_KP.clamp_min(torch.finfo(sum_KP.dtype).tiny).log(), NOTHING)
