@@ -14,11 +14,12 @@ from model.precision import Precision, check_precision, to_bfloat16
 if TYPE_CHECKING:
     from torch import nn
 
-Backend = Literal["torch", "onnx"]
+Backend = Literal["torch", "onnx", "onnx-int8"]
 # (family, backend) -> module and class; resolved lazily so that serving with ONNX never imports torch.
 LOADERS: dict[tuple[str, Backend], tuple[str, str]] = {
     ("unified", "torch"): ("model.unified.encoder", "UnifiedEncoder"),
     ("unified", "onnx"): ("model.unified.onnx_runtime", "OnnxUnifiedEncoder"),
+    ("unified", "onnx-int8"): ("model.unified.onnx_runtime", "OnnxInt8UnifiedEncoder"),
     ("sentence_transformer", "torch"): ("model.sentence_transformer.encoder", "SentenceTransformerEncoder"),
 }
 # Where an artifact says what it is, the first that exists: a model of sentence-transformers has its own config.json.
@@ -40,7 +41,7 @@ def artifact_kind(directory: Path) -> str:
 
 def usable_backend(directory: Path, wanted: Backend) -> Backend:
     """``wanted``, or torch for the family that has no ONNX form (sentence_transformer)."""
-    return "torch" if wanted == "onnx" and artifact_kind(directory) == "sentence_transformer" else wanted
+    return "torch" if wanted != "torch" and artifact_kind(directory) == "sentence_transformer" else wanted
 
 
 def load_encoder(
@@ -55,7 +56,7 @@ def load_encoder(
     Args:
         directory: artifact directory.
         modalities: towers to load; all by default, text always.
-        backend: ``torch``, or ``onnx`` when the artifact has been exported.
+        backend: ``torch``, or ``onnx`` when the artifact has been exported, or ``onnx-int8`` when it has int8 graphs.
 
         dtype: what the network computes in; vectors are float32 whatever it is.
 

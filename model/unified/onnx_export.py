@@ -1,13 +1,15 @@
-"""ONNX graphs of the unified encoder: one per tower with its projector, and one for table, trunk, pooling and head.
+"""ONNX graphs of the unified encoder: the word table, one per tower with its projector, and trunk, pooling and head.
 
 Splitting at the token embeddings lets one set of graphs serve every mixture of parts: the runtime lays the media
-tokens into the sequence, which is index arithmetic and needs no graph.
+tokens into the sequence, which is index arithmetic and needs no graph. The table, by far the largest, is a graph of
+its own, so that the fp32 and the int8 trunk share it.
 
 Shape legend: N contents, L sequence positions, B tower inputs, T tokens per input, H trunk width, D dimensions,
 S pixels a side.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,24 +19,21 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from model.unified.encoder import UnifiedEncoder
+from model.unified.onnx_runtime import TABLE, TRUNK
 from model.unified.sound import input_shape
 
-OPSET = 20
-TRUNK = "trunk"
+OPSET = 23  # the first with attention as one operator
 
 
 class TrunkGraph(nn.Module):
-    """Token ids and media tokens to unit vectors."""
+    """Embeddings of tokens, of text or of media, to unit vectors."""
 
     def __init__(self, encoder: UnifiedEncoder) -> None:
         super().__init__()
-        self.table = encoder.table
         self.encoder = encoder
 
-    def forward(self, token_ids_NL: Tensor, mask_NL: Tensor, media_NLH: Tensor, is_media_NL: Tensor) -> Tensor:
+    def forward(self, embeds_NLH: Tensor, mask_NL: Tensor) -> Tensor:
         """Unit vectors [N, D]."""
-        text_NLH = self.table(token_ids_NL).float()
-        embeds_NLH = torch.where(is_media_NL.unsqueeze(-1), media_NLH, text_NLH)
         return normalize(self.encoder.head(self.encoder.pool_embeds(embeds_NLH, mask_NL)), dim=-1)
 
 
@@ -81,16 +80,17 @@ def export_onnx(encoder: UnifiedEncoder, directory: Path) -> dict[str, int]:
     for name, make in _graphs(encoder).items():
         graph = make()
         path = directory / f"{name}.onnx"
-        program = torch.onnx.export(
-            graph.module.eval(),
-            graph.inputs,
-            input_names=list(graph.input_names),
-            output_names=[graph.output],
-            dynamic_shapes=graph.dynamic,
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        )
+        with _out_of_place(graph.module):
+            program = torch.onnx.export(
+                graph.module.eval(),
+                graph.inputs,
+                input_names=list(graph.input_names),
+                output_names=[graph.output],
+                dynamic_shapes=graph.dynamic,
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+            )
         assert program is not None
         program.save(path, external_data=False)
         onnx.checker.check_model(str(path))
@@ -98,21 +98,42 @@ def export_onnx(encoder: UnifiedEncoder, directory: Path) -> dict[str, int]:
     return sizes
 
 
+@contextmanager
+def _out_of_place(module: nn.Module) -> Iterator[None]:
+    """Activations write to new memory meanwhile: tracing them in place takes nearly twice as long (measured)."""
+    changed = [m for m in module.modules() if getattr(m, "inplace", False) is True]
+    for found in changed:
+        found.inplace = False  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for found in changed:
+            found.inplace = True  # type: ignore[assignment]
+
+
 def _graphs(encoder: UnifiedEncoder) -> dict[str, Callable[[], Graph]]:
     towers = {name: (lambda name=name: _tower_graph(encoder, name)) for name in encoder.frontends}
-    return {TRUNK: lambda: _trunk_graph(encoder), **towers}
+    return {TABLE: lambda: _table_graph(encoder), TRUNK: lambda: _trunk_graph(encoder), **towers}
+
+
+def _dimensions(encoder: UnifiedEncoder) -> dict[int, Any]:
+    rows = torch.export.Dim("N", min=1, max=4096)
+    return {0: rows, 1: torch.export.Dim("L", min=1, max=encoder.limits.max_tokens)}
+
+
+def _table_graph(encoder: UnifiedEncoder) -> Graph:
+    ids_NL = torch.ones(2, 5, dtype=torch.int64)
+    return Graph(encoder.table, (ids_NL,), ("token_ids",), (_dimensions(encoder),), "embeddings")
 
 
 def _trunk_graph(encoder: UnifiedEncoder) -> Graph:
-    width = encoder.table.embedding_dim
-    rows, length = torch.export.Dim("N", min=1, max=4096), torch.export.Dim("L", min=1, max=encoder.limits.max_tokens)
-    ids_NL = torch.ones(2, 5, dtype=torch.int64)
-    shape = {0: rows, 1: length}
+    embeds_NLH = torch.zeros(2, 5, encoder.table.embedding_dim)
+    shape = _dimensions(encoder)
     return Graph(
         TrunkGraph(encoder),
-        (ids_NL, torch.ones_like(ids_NL), torch.zeros(2, 5, width), torch.zeros(2, 5, dtype=torch.bool)),
-        ("token_ids", "mask", "media", "is_media"),
-        (shape, shape, shape, shape),
+        (embeds_NLH, torch.ones(2, 5, dtype=torch.int64)),
+        ("embeddings", "mask"),
+        (shape, shape),
         "vectors",
     )
 

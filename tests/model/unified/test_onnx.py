@@ -1,14 +1,17 @@
 """ONNX == torch for every kind of content, with other batch sizes and lengths than those of the export."""
 
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from model.artifact import load_encoder
 from model.content import Content, audio, image, video
 from model.encoding import encode_contents
 from model.errors import ArtifactError
-from model.unified.onnx_export import export_onnx
+from model.unified.onnx_export import _out_of_place, export_onnx
+from model.unified.onnx_int8 import after_gelu, quantize_graphs
 from tests.conftest import make_mp4, make_ogg, make_png
 
 
@@ -42,3 +45,42 @@ def test_onnx_equals_torch(exported: Path) -> None:
 def test_an_artifact_without_graphs_says_what_to_do(tiny_artifact: Path) -> None:
     with pytest.raises(ArtifactError, match="run the export step"):
         load_encoder(tiny_artifact, backend="onnx")
+
+
+def test_int8_is_close_smaller_and_not_the_same(exported: Path) -> None:
+    import onnx
+
+    fp32 = {path.stem: path.stat().st_size for path in (exported / "onnx").glob("*.onnx")}
+    sizes = quantize_graphs(exported / "onnx")
+    assert set(sizes) == {"int8/trunk", "int8/audio"}
+    kinds = {node.op_type for node in onnx.load(exported / "onnx/int8/trunk.onnx").graph.node}
+    assert "MatMulInteger" in kinds
+    assert sizes["int8/trunk"] < fp32["trunk"]
+    contents = [Content.of("one"), Content.of("many more words in it"), Content.of(audio(make_ogg(1, 0.3)))]
+    exact = encode_contents(load_encoder(exported, backend="onnx"), contents, desc="")
+    close = encode_contents(load_encoder(exported, backend="onnx-int8"), contents, desc="")
+    cosines = (exact * close).sum(1)
+    assert cosines.min() > 0.95
+    assert not np.allclose(exact, close, atol=1e-6), "the int8 graphs were not used"
+
+
+def test_without_int8_graphs_the_message_says_so(exported: Path, tmp_path: Path) -> None:
+    shutil.copytree(exported, tmp_path / "plain", ignore=shutil.ignore_patterns("int8"))
+    with pytest.raises(ArtifactError, match="int8: true"):
+        load_encoder(tmp_path / "plain", backend="onnx-int8")
+
+
+def test_products_after_a_gelu_are_found(exported: Path) -> None:
+    import onnx
+
+    graph = onnx.load(exported / "onnx" / "trunk.onnx")
+    layers = sum(node.op_type == "Gelu" for node in graph.graph.node)
+    assert len(after_gelu(graph)) == layers > 0
+
+
+def test_activations_are_in_place_again_after_the_export(tiny_encoder) -> None:
+    inplace = [m for m in tiny_encoder.modules() if getattr(m, "inplace", False)]
+    assert inplace
+    with _out_of_place(tiny_encoder):
+        assert not any(m.inplace for m in inplace)
+    assert all(m.inplace for m in inplace)
