@@ -11,6 +11,7 @@ def train(
     model: dsl.Input[dsl.Model],
     features: dsl.Input[dsl.Dataset],
     trained: dsl.Output[dsl.Model],
+    report: dsl.Output[dsl.HTML],
 ) -> None:
     """Train one stage, from its checkpoint where there is one."""
     from pathlib import Path
@@ -26,4 +27,6 @@ def train(
         checkpoints = checkpoint_directory(Environment.from_env().home, "train", config, *paths.values())
         output = Path(trained.path)
         stage = TrainConfig.parse(config)
-        record.log(run(stage, checkpoints=checkpoints, output=output, sinks=[record.sink], **paths))
+        page = Path(report.path)
+        record.log(run(stage, checkpoints=checkpoints, output=output, report=page, sinks=[record.sink], **paths))
+        record.keep(report=page)

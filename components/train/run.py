@@ -19,6 +19,7 @@ def run(
     features: Path | None,
     checkpoints: Path,
     output: Path,
+    report: Path | None = None,
     sinks: Sequence[Any] = (),
 ) -> dict[str, float]:
     """Train one stage.
@@ -30,6 +31,7 @@ def run(
         features: feature store of the frozen towers, or None to run the towers live.
         checkpoints: directory of this stage's checkpoints, stable over restarts: what makes a killed run resume.
         output: artifact to write; ``snapshots/`` in it holds weights along the run.
+        report: page with the curves of the whole stage, earlier attempts included; none when empty.
         sinks: receivers of training scalars, each called with (scalars, step).
 
     Returns:
@@ -38,6 +40,7 @@ def run(
     Raises:
         DataError: a task has no training records.
         ConfigError: a trainable prefix matches nothing.
+        TrainingError: loss or gradients are not finite again and again, or memory ran out.
     """
     from components.train.feed import BatchMaker
     from data.corpus import Corpus
@@ -67,7 +70,11 @@ def run(
     frozen_trunk = isinstance(encoder, UnifiedEncoder) and not any(n.startswith("trunk.") for n in rates)
     texts = make_batch.pool_texts(range(stage.steps)) if frozen_trunk else 0
     parameters = sum(p.numel() for n, p in encoder.named_parameters() if n in rates)
-    first = run_stage(encoder, stage, make_batch, checkpoints=checkpoints, sinks=sinks)
+    try:
+        first = run_stage(encoder, stage, make_batch, checkpoints=checkpoints, sinks=sinks)
+    finally:
+        if report is not None:  # of a stage that failed, too: that is when it is wanted most
+            _write_page(stage, checkpoints, report)
     _write(encoder, stage, checkpoints, output)
     return {
         "steps": stage.steps,
@@ -76,6 +83,16 @@ def run(
         "pooled_texts": texts,
         "trainable_parameters": parameters,
     }
+
+
+def _write_page(stage: StageConfig, checkpoints: Path, report: Path) -> None:
+    from components.train.page import report_page
+    from model.training.guard import BAD_STEPS
+    from model.training.history import History
+
+    report.parent.mkdir(parents=True, exist_ok=True)
+    page = report_page(stage, History(checkpoints).rows(), checkpoints / BAD_STEPS)
+    report.write_text(page, encoding="utf-8")
 
 
 def _adapt(encoder: Any, stage: StageConfig) -> None:

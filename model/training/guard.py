@@ -16,6 +16,7 @@ from model.training.figures import gradient_norms
 from model.training.schedule import by_prefix
 
 NAMED = 5
+BAD_STEPS = "bad-steps.jsonl"
 OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
 
 
@@ -96,7 +97,7 @@ class Guard(lightning.Callback):
             f"records {_first(self.batch.ids)}\n"
         )
         self.directory.mkdir(parents=True, exist_ok=True)
-        with (self.directory / "bad-steps.jsonl").open("a", encoding="utf-8") as file:
+        with (self.directory / BAD_STEPS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(facts, ensure_ascii=False) + "\n")
 
     def _verdict(self, step: int) -> str:
