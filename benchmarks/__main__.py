@@ -3,11 +3,12 @@
 import argparse
 from pathlib import Path
 
-from benchmarks.encode import ROWS
+from benchmarks import encode, loss
 from benchmarks.report import markdown, write_report
 from benchmarks.setting import Setting
 from components.environment import Environment
 
+ROWS = {**encode.ROWS, **loss.ROWS}
 CORPUS = Path(__file__).resolve().parents[1] / "data" / "starter"
 
 

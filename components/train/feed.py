@@ -88,13 +88,13 @@ class BatchMaker:
         encoder.eval()
         batches = list(plan_batches(lengths, POOL_BATCH_TOKENS))
 
-        def pool(members: list[int]) -> tuple[list[int], NDArray[np.float32]]:
+        def pool(places: list[int]) -> tuple[list[int], NDArray[np.float32]]:
             with torch.inference_mode():
-                return members, encoder.pool(encoder.preprocess([contents[i] for i in members])).numpy()
+                return places, encoder.pool(encoder.preprocess([contents[i] for i in places])).numpy()
 
         pooled = side_by_side(pool, batches)
-        for members, states_NH in progress(pooled, total=len(batches), desc="pool texts", unit="batch"):
-            self._pooled.update((contents[i].digest, state) for i, state in zip(members, states_NH, strict=True))
+        for places, states_NH in progress(pooled, total=len(batches), desc="pool texts", unit="batch"):
+            self._pooled.update((contents[i].digest, state) for i, state in zip(places, states_NH, strict=True))
         return len(contents)
 
     def _members(self, draw: Draw, step: int) -> Members:

@@ -79,7 +79,7 @@ def gather_rows(rows: Tensor, counts: Sequence[int]) -> Tensor:
     """
     if len(counts) == 1:
         return rows
-    found: Tensor = _Gather.apply(rows, tuple(counts))
+    found: Tensor = _Gather.apply(rows, tuple(counts))  # type: ignore[no-untyped-call]
     return found
 
 
@@ -87,7 +87,7 @@ def sum_over_processes(values: Tensor) -> Tensor:
     """Element by element sum over the processes."""
     if processes() == 1:
         return values
-    found: Tensor = _Sum.apply(values)
+    found: Tensor = _Sum.apply(values)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -101,14 +101,14 @@ class _Gather(torch.autograd.Function):
         dist.all_gather_into_tensor(found, padded)
         if min(counts) == max(counts):
             return found
-        return torch.cat([part[:count] for part, count in zip(found.split(max(counts)), counts, strict=True)])
+        return torch.cat([part[:count] for part, count in zip(torch.split(found, max(counts)), counts, strict=True)])
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         counts: tuple[int, ...] = ctx.counts
         padded = grad.new_zeros(len(counts), max(counts), *grad.shape[1:])
-        for place, part in zip(padded, grad.split(list(counts)), strict=True):
+        for place, part in zip(padded, torch.split(grad, list(counts)), strict=True):
             place[: len(part)] = part
         own = torch.empty_like(padded[0])
         dist.reduce_scatter_tensor(own, padded.flatten(0, 1))
@@ -123,7 +123,7 @@ class _Sum(torch.autograd.Function):
         return total
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         total = grad.clone()
         dist.all_reduce(total)

@@ -33,7 +33,9 @@ def pair_sums(row_RD: Tensor, column_CD: Tensor, scale: Tensor, block: Block) ->
         scale: scalar tensor, the inverse temperature.
         block: which pairs count.
     """
-    row_KR, column_KC, listed_KE, best_R = _PairSums.apply(row_RD, column_CD, scale, block)
+    row_KR, column_KC, listed_KE, best_R = _PairSums.apply(  # type: ignore[no-untyped-call]
+        row_RD, column_CD, scale, block
+    )
     return Sums(row_KR, column_KC, listed_KE, best_R)
 
 
@@ -51,7 +53,7 @@ class _PairSums(torch.autograd.Function):
         return sums
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         row_RD, column_CD, scale = ctx.saved_tensors
         with torch.autocast(row_RD.device.type, enabled=False):

@@ -45,6 +45,8 @@ class Terms:
         self.masks = Masks(pairing, config.false_negatives, self.counts, query_ND.device)
         self.anchors_P = pairing.positive_M.nonzero().flatten().to(query_ND.device)
         self.owner_M = pairing.owner_M.to(query_ND.device)
+        self.limit_N: Tensor | None
+        self.limit_M: Tensor | None
         self.limit_N, self.limit_M = self._limits()
 
     def evaluate(self) -> tuple[Tensor, dict[Term, Tensor], Tensor]:
@@ -64,7 +66,7 @@ class Terms:
 
     def _query_document(self) -> Sums:
         listed, rules = self.masks.query_document()
-        limits = None if self.limit_N is None else (self.limit_N, self.limit_M)
+        limits = None if self.limit_N is None or self.limit_M is None else (self.limit_N, self.limit_M)
         columns = "document_to_query" in self.config.terms
         if self.config.negatives == "own":
             return own_sums(self.query_ND, self.document_MD, self.scale, self._block(listed, (), limits, columns))

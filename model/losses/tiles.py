@@ -197,7 +197,7 @@ class Walk:
     def counts_columns(self, tile: Tile) -> bool:
         """Whether the tile adds to sums of columns: in a symmetric block the diagonal has both halves in its rows."""
         if self.block.symmetric:
-            return tile.rows.start != tile.columns.start
+            return bool(tile.rows.start != tile.columns.start)
         return self.block.columns
 
 

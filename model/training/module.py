@@ -73,7 +73,8 @@ class ContrastiveModule(lightning.LightningModule):
     def temperature(self, task: TaskConfig) -> float | Tensor:
         """Temperature of a task; a learned one stays within 0.01 and 1."""
         if task.name in self.temperatures:
-            return self.temperatures[task.name].exp().clamp(0.01, 1.0)
+            learned: Tensor = self.temperatures[task.name].exp().clamp(0.01, 1.0)
+            return learned
         return task.temperature or self.stage.temperature
 
     def _backward_in_pieces(self, batch: StepBatch, budget: int) -> dict[str, Tensor]:

@@ -40,8 +40,7 @@ def cut(side: Side, budget: int) -> Iterator[tuple[Indices, Side]]:
 def take_rows(batch: UnifiedBatch, rows_n: Indices) -> UnifiedBatch:
     """The contents ``rows_n`` in that order, without columns that are padding in all of them."""
     mask_NL = batch.mask_NL[rows_n]
-    used_L = mask_NL.any(0)
-    width = len(used_L) - int(used_L[::-1].argmax())
+    width = int(np.flatnonzero(mask_NL.sum(0)).max()) + 1
     place_N = np.full(len(batch), -1)
     place_N[rows_n] = np.arange(len(rows_n))
     media = {name: part for name, m in batch.media.items() if (part := _take_media(m, place_N)) is not None}
