@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 TEMPLATE = """---
 license: other
@@ -25,7 +26,7 @@ One network and one vector space for {modalities}, and any interleaving of them.
 {stages}
 
 ## Exports
-ONNX graphs agree with torch: lowest cosine by kind {cosines}. Sizes: {sizes}.
+ONNX graphs agree with torch: lowest cosine by kind {cosines}. Sizes: {sizes}.{int8}
 
 ## Limits of use
 Trained in minutes on drawings, stamps, short spoken captions, synthetic clips and software documentation: it shows the
@@ -52,8 +53,10 @@ Fine-tuned from `{source}`, whose licence and limits of use hold here too.
 """
 
 
-def model_card(artifact: Path, cosines: Mapping[str, float], sizes: Mapping[str, int]) -> str:
-    """Markdown card of the artifact in ``artifact``."""
+def model_card(
+    artifact: Path, cosines: Mapping[str, float], sizes: Mapping[str, int], int8: Mapping[str, Any] | None = None
+) -> str:
+    """Markdown card of the artifact in ``artifact``; ``int8`` is what ``components.export.int8`` measured."""
     from model.artifact import artifact_kind
     from model.unified.config import UnifiedConfig
     from model.weights.sources import PACKAGES
@@ -78,6 +81,7 @@ def model_card(artifact: Path, cosines: Mapping[str, float], sizes: Mapping[str,
         stages=_stages(artifact),
         cosines=", ".join(f"{kind} {value:.6f}" for kind, value in cosines.items()),
         sizes=", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in sizes.items()),
+        int8=_int8(int8),
     )
 
 
@@ -95,6 +99,14 @@ def _whole_model_card(artifact: Path, cosines: Mapping[str, float]) -> str:
         stages=_stages(artifact),
         cosines=", ".join(f"{kind} {value:.6f}" for kind, value in cosines.items()),
     )
+
+
+def _int8(measured: Mapping[str, Any] | None) -> str:
+    if measured is None:
+        return ""
+    cosines = ", ".join(f"{kind} {value:.4f}" for kind, value in measured["cosine"].items())
+    scores = ", ".join(f"{task} {s['fp32']:.4f} -> {s['int8']:.4f}" for task, s in measured["ndcg_at_10"].items())
+    return f"\n\nint8 graphs: lowest cosine to torch by kind {cosines}. nDCG@10, fp32 -> int8: {scores}."
 
 
 def _stages(artifact: Path) -> str:

@@ -29,9 +29,10 @@ def run(config: ExportConfig, *, model: Path, dataset: Path, output: Path) -> di
         Scalars: lowest cosine of each kind, megabytes of the graphs, rows of the reference.
 
     Raises:
-        ArtifactError: a kind falls below ``minimum_cosine``; the message names it.
+        ArtifactError: a kind falls below ``minimum_cosine``, or the int8 graphs lose too much; the message names it.
     """
     from components.export.card import model_card
+    from components.export.int8 import export_int8, text_pairs
     from components.serve_check.traffic import held_out
     from data.corpus import Corpus
     from model.artifact import load_encoder
@@ -47,14 +48,19 @@ def run(config: ExportConfig, *, model: Path, dataset: Path, output: Path) -> di
     corpus = Corpus(dataset, splits=("test", "validation"))
     compared = held_out(corpus, config.parity_per_kind, encoder=encoder)
     cosines = {kind: lowest_cosine(encoder, served, contents) for kind, contents in compared.items()}
-    document = {"cosine": cosines, "minimum": config.minimum_cosine, "bytes": sizes}
-    (output / ("onnx/parity.json" if sizes else "parity.json")).write_text(
-        json.dumps(document, indent=2) + "\n", encoding="utf-8"
-    )
+    document: dict[str, Any] = {"cosine": cosines, "minimum": config.minimum_cosine, "bytes": sizes}
     if bad := {k: v for k, v in cosines.items() if v < config.minimum_cosine}:
         raise ArtifactError(
             f"the exported form differs from torch: lowest cosine {bad}, the rule is >= {config.minimum_cosine}"
         )
+    if config.int8 and sizes:
+        pairs = text_pairs(corpus, config.int8_pairs)
+        document["int8"] = export_int8(
+            encoder, served, output, compared=compared, pairs=pairs, maximum_loss=config.int8_maximum_loss
+        )
+        sizes = {**sizes, **document["int8"]["bytes"]}
+    parity = output / ("onnx/parity.json" if sizes else "parity.json")
+    parity.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     # Validation rows, not test rows: the serving check draws its traffic from the test split.
     pools = held_out(corpus, config.reference_per_kind, encoder=encoder, split="validation")
     reference = [content for contents in pools.values() for content in contents]
@@ -62,7 +68,7 @@ def run(config: ExportConfig, *, model: Path, dataset: Path, output: Path) -> di
     build_reference(reference, vectors_ND, output / "reference.parquet", encoder=encoder)
     sample = {"split": "validation", "contents": {kind: len(contents) for kind, contents in pools.items()}}
     save_quantizer(calibrate(vectors_ND, encoder.dimensions), output, {"calibrated_on": sample})
-    (output / "README.md").write_text(model_card(output, cosines, sizes), encoding="utf-8")
+    (output / "README.md").write_text(model_card(output, cosines, sizes, document.get("int8")), encoding="utf-8")
     write_digests(output)
     scalars: dict[str, Any] = {f"cosine/{kind}": value for kind, value in cosines.items()}
     return {**scalars, "onnx_megabytes": round(sum(sizes.values()) / 1e6, 1), "reference_rows": len(reference)}
