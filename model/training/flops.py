@@ -71,4 +71,5 @@ class TrunkFlops:
         tokens, squares = float(lengths_N.sum()), float((lengths_N**2).sum())
         forward = self.forward_per_token * tokens + self.attention * squares
         activations = self.forward_per_token * tokens + 2 * self.attention * squares
-        return forward + self.backward_share * activations + self.weights_per_token * tokens
+        total: float = forward + self.backward_share * activations + self.weights_per_token * tokens
+        return total

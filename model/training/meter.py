@@ -51,6 +51,7 @@ class Meter:
         self.flops = flops if peak else None
         self.peak = peak
         self.observing = 0.0
+        self._operations: float | None = 0.0
         self._restart()
 
     def add(self, batch: StepBatch) -> None:
@@ -83,7 +84,7 @@ class Meter:
         self._began = time.perf_counter()
         self._waited = self.clock.seconds
         self._steps = self._pairs = self._tokens = 0
-        self._operations: float | None = 0.0
+        self._operations = 0.0
         self.observing = 0.0
 
 
