@@ -54,7 +54,10 @@ def report_page(stage: StageConfig, rows: Sequence[Row], bad_steps: Path) -> str
         pages.section("Space", *(_by_task(rows, tasks, name) for name in SPACE), pages.paragraph(SPACE_NOTE)),
         pages.section("Optimisation and memory", *(_others(rows, start) for start in OTHERS)),
         pages.section("Speed", *(_plot(rows, [name], *labels) for name, labels in SPEED.items() if name in last)),
-        pages.section("Last values", pages.table(("scalar", "value"), sorted(last.items()))),
+        pages.section(
+            "Last values",
+            pages.table(("scalar", "value"), [(name, f"{value:.4g}") for name, value in sorted(last.items())]),
+        ),
     )
 
 
