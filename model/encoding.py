@@ -3,18 +3,21 @@
 Shape legend: N contents, D dimensions.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.content import Content
+from model.content import Content, Modality
 from model.encoder import Encoder
 from model.errors import CapabilityError, ContentError
 from model.matryoshka import truncate
 from model.parallel import side_by_side
 from model.progress import progress
+
+# The work of a small image tower on one picture, in trunk tokens.
+MEDIA_COST = 32
 
 
 def encode_contents(
@@ -40,7 +43,7 @@ def encode_contents(
     if not contents:
         return np.zeros((0, dimension or encoder.dimensions[0]), dtype=np.float32)
     vectors: list[NDArray[np.float32] | None] = [None] * len(contents)
-    lengths = [sum(encoder.count_tokens(c).values()) for c in contents]
+    lengths = [batch_cost(encoder.count_tokens(c)) for c in contents]
     batches = list(plan_batches(lengths, max_batch_tokens))
     found = run_batches(encoder, ([contents[i] for i in members] for members in batches))
     done = zip(batches, found, strict=True)
@@ -49,6 +52,14 @@ def encode_contents(
             vectors[i] = vector
     stacked_ND = np.stack([v for v in vectors if v is not None])
     return truncate(stacked_ND, dimension) if dimension else stacked_ND
+
+
+def batch_cost(counts: Mapping[Modality, int]) -> int:
+    """What a content counts against the token budget of a batch, from its tokens by modality.
+
+    Media count for more than their few tokens, or hundreds of pictures would wait in one batch on one core.
+    """
+    return sum(max(count, MEDIA_COST) if modality is not Modality.TEXT else count for modality, count in counts.items())
 
 
 def run_batches(encoder: Encoder, batches: Iterable[Sequence[Content]]) -> Iterator[NDArray[np.float32]]:

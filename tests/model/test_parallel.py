@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from model.content import Content
-from model.encoding import encode_contents, on_processor, plan_batches, run_batch
+from model.content import Content, Modality, image
+from model.encoding import MEDIA_COST, batch_cost, encode_contents, on_processor, plan_batches, run_batch
 from model.parallel import side_by_side
+from tests.conftest import make_png
 
 TEXTS = [f"{'a very ' * (i % 7)}small cat number {i}" for i in range(40)]
 
@@ -79,3 +80,13 @@ def test_side_by_side_equals_one_after_the_other(tiny_encoder) -> None:
     for members in batches:
         plain[members] = run_batch(tiny_encoder, [contents[i] for i in members])
     np.testing.assert_allclose(together, plain, atol=1e-6)
+
+
+def test_pictures_are_spread_over_batches_although_their_tokens_are_few(tiny_encoder, monkeypatch) -> None:
+    contents = [Content.of(image(make_png(i))) for i in range(9)]
+    sizes: list[int] = []
+    preprocess = tiny_encoder.preprocess
+    monkeypatch.setattr(tiny_encoder, "preprocess", lambda given: sizes.append(len(given)) or preprocess(given))
+    encode_contents(tiny_encoder, contents, max_batch_tokens=4 * (MEDIA_COST + 1), desc="")
+    assert sorted(sizes) == [1, 4, 4]
+    assert batch_cost({Modality.TEXT: 2, Modality.AUDIO: 100, Modality.VIDEO: 8}) == 2 + 100 + MEDIA_COST
