@@ -121,9 +121,9 @@ class UnifiedEncoder(nn.Module):
             embeds_NLH = embeds_NLH.index_put(place_2K, tokens_KH.to(embeds_NLH.dtype))
         return self.pool_embeds(embeds_NLH, torch.from_numpy(batch.mask_NL).to(device))
 
-    def pool_embeds(self, embeds_NLH: Tensor, mask_NL: Tensor) -> Tensor:
-        """Run the trunk over token embeddings and average over the positions that ``mask_NL`` keeps."""
-        states_NLH = self.trunk(inputs_embeds=embeds_NLH, attention_mask=mask_NL).last_hidden_state
+    def pool_embeds(self, embeds_NLH: Tensor, mask_NL: Tensor, **options: Tensor) -> Tensor:
+        """Run the trunk, with ``options`` of its own, and average over the positions that ``mask_NL`` keeps."""
+        states_NLH = self.trunk(inputs_embeds=embeds_NLH, attention_mask=mask_NL, **options).last_hidden_state
         weights_NL1 = mask_NL.unsqueeze(-1).to(states_NLH.dtype)
         pooled_NH: Tensor = (states_NLH * weights_NL1).sum(1) / weights_NL1.sum(1)
         return pooled_NH

@@ -31,10 +31,14 @@ class TrunkGraph(nn.Module):
     def __init__(self, encoder: UnifiedEncoder) -> None:
         super().__init__()
         self.encoder = encoder
+        self.rotary = any(name.endswith("rotary_emb") for name, _ in encoder.trunk.named_modules())
 
     def forward(self, embeds_NLH: Tensor, mask_NL: Tensor) -> Tensor:
         """Unit vectors [N, D]."""
-        return normalize(self.encoder.head(self.encoder.pool_embeds(embeds_NLH, mask_NL)), dim=-1)
+        options = {}
+        if self.rotary:  # the operator wants angles for every row, so that positions cannot be shared by the batch
+            options["position_ids"] = torch.arange(mask_NL.shape[1], device=mask_NL.device) + torch.zeros_like(mask_NL)
+        return normalize(self.encoder.head(self.encoder.pool_embeds(embeds_NLH, mask_NL, **options)), dim=-1)
 
 
 class TowerGraph(nn.Module):
