@@ -91,7 +91,8 @@ def run_packed(trunk: nn.Module, embeds_TH: Tensor, packing: Packing) -> Tensor:
     Raises:
         ConfigError: the trunk is none of ``PACKABLE``, so only padded batches are known to be right for it.
     """
-    kind = trunk.config.model_type
+    config: Any = trunk.config
+    kind = config.model_type
     if kind not in PACKABLE:
         raise ConfigError(f"a {kind!r} trunk has no packed execution (known: {', '.join(sorted(PACKABLE))})")
     position_T = torch.from_numpy(packing.column_T + _first_position(trunk)).to(packing.device)
@@ -144,7 +145,9 @@ def _has_varlen_kernel(query: Tensor, dropout: float) -> bool:
     return query.is_cuda and fits and dropout == 0
 
 
-def _varlen(query: Tensor, key: Tensor, value: Tensor, packing: Packing, window: int | None, scale: float) -> Tensor:
+def _varlen(
+    query: Tensor, key: Tensor, value: Tensor, packing: Packing, window: int | None, scale: float | None
+) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
     longest = packing.groups[0][1]
@@ -166,14 +169,14 @@ def _varlen(query: Tensor, key: Tensor, value: Tensor, packing: Packing, window:
 
 
 def _by_length(
-    query: Tensor, key: Tensor, value: Tensor, packing: Packing, window: int | None, scale: float, dropout: float
+    query: Tensor, key: Tensor, value: Tensor, packing: Packing, window: int | None, scale: float | None, dropout: float
 ) -> Tensor:
     """One dense call per distinct length; slices of a packed tensor are views, so nothing is gathered."""
     mixed, start = [], 0
     for count, length in packing.groups:
         stop = start + count * length
         query_GASE, key_GASE, value_GASE = (
-            x[start:stop].unflatten(0, (count, length)).transpose(1, 2) for x in (query, key, value)
+            x[start:stop].view(count, length, *x.shape[1:]).transpose(1, 2) for x in (query, key, value)
         )
         mixed_GASE = scaled_dot_product_attention(
             query_GASE,
