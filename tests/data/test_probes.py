@@ -47,7 +47,8 @@ def test_good_media_are_measured(png_bytes: bytes, ogg_bytes: bytes, mp4_bytes: 
         ("audio", lambda m: m["audio"][: len(m["audio"]) // 2], "audio_truncated"),
         ("audio", lambda m: silence(), "audio_silent"),
         ("video", lambda m: m["video"][:-100], "video_truncated"),
-        ("document", lambda m: b"%PDF-1.7", "media_modality_unknown"),
+        ("document", lambda m: b"%PDF-1.7", "document_truncated"),
+        ("hologram", lambda m: m["image"], "media_modality_unknown"),
         ("audio", lambda m: b"", "audio_unsupported"),
     ],
 )

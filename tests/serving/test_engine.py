@@ -65,7 +65,7 @@ def test_prepared_items_know_their_tokens(tiny_artifact: Path, contents: list[Co
 
 def test_warm_up_covers_every_modality_and_their_mixture() -> None:
     samples = sample_contents(frozenset(Modality))
-    assert [content.kind for content in samples] == ["text", "image", "audio", "video", "interleaved"]
+    assert [content.kind for content in samples] == ["text", "image", "audio", "video", "document", "interleaved"]
 
 
 def test_a_model_that_fails_its_warm_up_never_becomes_ready() -> None:
