@@ -10,7 +10,7 @@ G contents of equal length, S their length.
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
