@@ -83,6 +83,7 @@ def picture_stream(file: Any, limits: Limits | None = None) -> Any:
     stream = next(iter(file.streams.video), None)
     if stream is None:
         raise ContentError("the file has no video stream: send it as audio", code="video_undecodable")
+    check_codec(stream)
     stream.codec_context.thread_count = 1
     if limits is not None:
         stream.codec_context.options = _decoder_options(limits)
@@ -92,6 +93,15 @@ def picture_stream(file: Any, limits: Limits | None = None) -> Any:
 def _decoder_options(limits: Limits) -> dict[str, str]:
     # Decoders count their padding too, hence twice the limit and a little; the stated size is checked to the pixel.
     return {"max_pixels": str(2 * limits.max_video_pixels + SPARE_PIXELS)}
+
+
+def check_codec(stream: Any) -> None:
+    """Refuse a stream that no decoder here can read."""
+    if stream.codec_context is None:
+        raise ContentError(
+            f"the {stream.type} stream of the video has no decoder here: encode it anew as H.264 or VP9",
+            code="video_undecodable",
+        )
 
 
 def check_seconds(seconds: float, limits: Limits) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from model.encoder import Limits
 from model.errors import ContentError
-from model.media.ffmpeg import Clip, ffmpeg_errors, open_clip
+from model.media.ffmpeg import Clip, check_codec, ffmpeg_errors, open_clip
 from model.media.mel import SAMPLE_RATE
 
 
@@ -40,6 +40,7 @@ def decode_track(clip: Clip, limits: Limits) -> NDArray[np.float32]:
 
 def _fill(track_N: NDArray[np.float32], file: Any, begin: float) -> None:
     stream = file.streams.audio[0]
+    check_codec(stream)
     stream.codec_context.thread_count = 1
     # The layout stays, so that channels are averaged here as they are for sound files.
     resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
