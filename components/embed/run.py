@@ -10,7 +10,7 @@ from pathlib import Path
 from components.embed.config import EmbedConfig
 from components.embed.inputs import Source, find_sources, read_source
 from components.embed.output import Parts, Row
-from model.content import Content
+from model.content import Content, Modality
 from model.encoder import Encoder
 from model.errors import CapabilityError, ContentError, DataError
 from model.quantize import Quantizer
@@ -58,18 +58,18 @@ def embed_sources(
     encoder: Encoder, sources: Sequence[Source], config: EmbedConfig, dimension: int, quantizer: Quantizer
 ) -> list[Row]:
     """One row per source, in order; a bad source costs nobody else their vector."""
-    from model.encoding import each_batch, plan_batches
+    from model.encoding import batch_cost, each_batch, plan_batches
     from model.matryoshka import truncate
 
     rows: dict[str, Row] = {}
-    good: list[tuple[Source, Content, int]] = []
+    good: list[tuple[Source, Content, dict[Modality, int]]] = []
     for source in sources:
         try:
             content = read_source(source, config.task, encoder.limits)
-            good.append((source, content, sum(encoder.count_tokens(content).values())))
+            good.append((source, content, encoder.count_tokens(content)))
         except (ContentError, CapabilityError) as error:
             rows[source.id] = _refused(source, error)
-    batches = list(plan_batches([tokens for _, _, tokens in good], config.max_batch_tokens))
+    batches = list(plan_batches([batch_cost(tokens) for _, _, tokens in good], config.max_batch_tokens))
     contents = ([good[i][1] for i in members] for members in batches)
     for members, results in zip(batches, each_batch(encoder, contents), strict=True):
         for i, result in zip(members, results, strict=True):
@@ -78,7 +78,7 @@ def embed_sources(
                 rows[source.id] = _refused(source, result)
             else:
                 vector = quantizer(truncate(result[None], dimension), config.output_dtype)[0].tolist()
-                rows[source.id] = Row(source.id, content.kind, tokens, vector)
+                rows[source.id] = Row(source.id, content.kind, sum(tokens.values()), vector)
     return [rows[source.id] for source in sources]
 
 
