@@ -25,8 +25,6 @@ def train(
     with step(name, trained.path, config=config) as record:
         paths = {"dataset": Path(dataset.path), "model": Path(model.path), "features": Path(features.path)}
         checkpoints = checkpoint_directory(Environment.from_env().home, "train", config, *paths.values())
-        output = Path(trained.path)
-        stage = TrainConfig.parse(config)
-        page = Path(report.path)
-        record.log(run(stage, checkpoints=checkpoints, output=output, report=page, sinks=[record.sink], **paths))
-        record.keep(report=page)
+        paths |= {"checkpoints": checkpoints, "output": Path(trained.path), "report": Path(report.path)}
+        record.log(run(TrainConfig.parse(config), sinks=[record.sink], **paths))
+        record.keep(report=paths["report"])
