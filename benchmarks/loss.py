@@ -31,6 +31,7 @@ from benchmarks.setting import processor
 from components.environment import Environment
 from model.losses.contrastive import contrastive_loss
 from model.losses.pairing import Pairing
+from model.memory import peak_bytes, resident_bytes
 
 SIZES = (1024, 4096, 16384)
 WIDTH = 384
@@ -183,15 +184,9 @@ def peak(side: str, count: int, width: int, device: str) -> float:
         SIDES[side](query_ND, document_ND)
         return (torch.cuda.max_memory_allocated() - before) / MIB
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far (Linux)
-    before = _status("VmRSS")
+    before = resident_bytes() or 0
     SIDES[side](query_ND, document_ND)
-    return _status("VmHWM") - before
-
-
-def _status(name: str) -> float:
-    """A figure of this process in MiB, as the kernel counts it."""
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(float(line.split()[1]) / 1024 for line in lines if line.startswith(f"{name}:"))
+    return (peak_bytes() - before) / MIB
 
 
 ROWS: dict[str, Callable[[Measuring], Row]] = {

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import select
 import sys
 import threading
@@ -17,6 +16,7 @@ from typing import Any, Literal
 from components.environment import Environment
 from components.tracking import Run, step_run
 from model.errors import OmnivecError
+from model.memory import peak_bytes
 
 TERMINAL = "OMNIVEC_TERMINAL"
 RUNNER = "OMNIVEC_RUNNER_PID"
@@ -110,7 +110,7 @@ def step(
         raise
     finally:
         record.seconds = round(time.monotonic() - started, 2)
-        record.peak_mb = _peak_mb()
+        record.peak_mb = round(peak_bytes() / 2**20, 1)
         write(record, environment)
         if output is not None and record.status == "ok":
             dump(record, Path(output).parent / BESIDE)
@@ -177,7 +177,3 @@ def _end_with(runner: str | None) -> None:
 def _say(line: str) -> None:
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
-
-
-def _peak_mb() -> float:
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)

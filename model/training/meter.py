@@ -1,19 +1,16 @@
 """Where the time and the memory of a stage go."""
 
-import resource
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from lightning.pytorch.profilers import Profiler
 
+from model.memory import peak_bytes, resident_bytes
 from model.training.batch import Pooled, Side, StepBatch
 from model.unified.batch import UnifiedBatch
 
 FETCH = "[_TrainingEpochLoop].train_dataloader_next"
-STATM = Path("/proc/self/statm")
 
 
 class WaitClock(Profiler):
@@ -90,10 +87,9 @@ class Meter:
 
 def memory(device: torch.device) -> dict[str, float]:
     """Memory of this process in GB: resident now and at most, and on the device."""
-    at_most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    found = {"memory/process_peak_gb": at_most / 1e9}
-    if STATM.is_file():
-        found["memory/process_gb"] = int(STATM.read_text().split()[1]) * resource.getpagesize() / 1e9
+    found = {"memory/process_peak_gb": peak_bytes() / 1e9}
+    if resident := resident_bytes():
+        found["memory/process_gb"] = resident / 1e9
     if device.type == "cuda":
         found["memory/device_gb"] = torch.cuda.memory_allocated(device) / 1e9
         found["memory/device_peak_gb"] = torch.cuda.max_memory_allocated(device) / 1e9

@@ -56,13 +56,11 @@ def test_what_is_saved_grows_with_the_rows_only(everything: bool) -> None:
 
 
 PEAK = """
-import resource, sys, torch
+import sys, torch
 from model.losses.contrastive import contrastive_loss
 from model.losses.pairing import Pairing
+from model.memory import peak_bytes
 from tests.model.losses.test_memory import dense
-
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 def run(count, kind):
     query, document = (torch.randn(count, 8, requires_grad=True) for _ in range(2))
@@ -74,9 +72,9 @@ def run(count, kind):
 
 torch.set_num_threads(1)
 run(64, sys.argv[1])
-before = peak()
+before = peak_bytes()
 run(8192, sys.argv[1])
-print(peak() - before)
+print((peak_bytes() - before) / 2**20)
 """
 
 
