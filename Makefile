@@ -26,7 +26,7 @@ run: $(READY)  ## the whole chain on this machine: validate, train, evaluate, re
 	@$(BIN)/omnivec run --recipe $(RECIPE)
 
 test: lint  ## lint, then every test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 bench: $(READY)  ## side by side with sentence-transformers on two threads; result in OMNIVEC_HOME/bench
 	@OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks

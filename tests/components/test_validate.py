@@ -19,9 +19,6 @@ from model.content import media_digest
 from model.errors import DataError
 from tests.conftest import make_mp4, make_ogg, make_png
 
-# One worker imports Great Expectations (8 s), not all of them.
-pytestmark = pytest.mark.xdist_group("great_expectations")
-
 Row = dict[str, Any]
 LENIENT = ValidateConfig(maximum_bad_share=0.5)
 PICTURES = [make_png(seed) for seed in range(4)]

@@ -32,7 +32,7 @@ STEPS = [
 ]
 BEFORE_TRAINING = {"validate", "init_model", "features"}
 NEVER_CACHED = {"register", "serve_check", "gate", "drift"}
-pytestmark = [pytest.mark.timeout(1200), pytest.mark.xdist_group("e2e")]
+pytestmark = pytest.mark.timeout(1200)
 
 
 def omnivec(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
