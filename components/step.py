@@ -16,6 +16,7 @@ from typing import Any, Literal
 from components.environment import Environment
 from components.tracking import Run, step_run
 from model.errors import OmnivecError
+from model.files import whole_file
 from model.memory import peak_bytes
 
 TERMINAL = "OMNIVEC_TERMINAL"
@@ -131,11 +132,9 @@ def write(record: StepRecord, environment: Environment) -> None:
 
 def dump(record: StepRecord, path: Path) -> None:
     """Write a record in one move, so that a reader never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
     values = {name.name: getattr(record, name.name) for name in fields(record) if name.name != "tracked"}
-    partial.write_text(json.dumps(values, indent=2, ensure_ascii=False, default=str), encoding="utf-8")
-    partial.replace(path)
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(values, indent=2, ensure_ascii=False, default=str), encoding="utf-8")
 
 
 def read_records(environment: Environment) -> dict[str, StepRecord]:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from data.records import ContentRef, PartRef, Record
 from model.content import Modality, media_digest
 from model.errors import DataError
+from model.files import whole_file
 
 PART = pa.struct([("modality", pa.string()), ("text", pa.string()), ("media", pa.string())])
 CONTENT = pa.list_(PART)
@@ -56,15 +57,12 @@ def write_shard(path: Path, records: Iterable[Record], media: Mapping[str, tuple
         for digest, (modality, data) in sorted(media.items())
     ]
     record_rows = [_to_row(record) for record in rows]
-    partial = path.with_suffix(".partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with pq.ParquetWriter(
-        partial, SCHEMA.with_metadata(FORMAT), compression="zstd", compression_level=19, use_dictionary=True
-    ) as writer:
+    schema = SCHEMA.with_metadata(FORMAT)
+    options: dict[str, Any] = {"compression": "zstd", "compression_level": 19, "use_dictionary": True}
+    with whole_file(path) as partial, pq.ParquetWriter(partial, schema, **options) as writer:
         for start in range(0, len(media_rows), MEDIA_ROWS_PER_GROUP):
             writer.write_table(pa.Table.from_pylist(media_rows[start : start + MEDIA_ROWS_PER_GROUP], SCHEMA))
         writer.write_table(pa.Table.from_pylist(record_rows, SCHEMA))
-    partial.replace(path)
 
 
 def read_records(path: Path, *, splits: Collection[str] = (), tasks: Collection[str] = ()) -> Iterator[Record]:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from model.errors import ConfigError
+from model.files import whole_file
 from model.quantize import NUMPY_DTYPES, PACKED, OutputDtype
 
 PLAN = "plan.json"
@@ -48,7 +49,8 @@ class Parts:
         self.directory.mkdir(parents=True, exist_ok=True)
         path = self.directory / PLAN
         if not path.exists():
-            _replace(path, json.dumps(plan, indent=1).encode())
+            with whole_file(path) as partial:
+                partial.write_text(json.dumps(plan, indent=1), encoding="utf-8")
         elif (before := json.loads(path.read_text(encoding="utf-8"))) != plan:
             changed = sorted(key for key in {*plan, *before} if plan.get(key) != before.get(key))
             raise ConfigError(
@@ -71,9 +73,8 @@ class Parts:
                 ("reason", pa.string()),
             ]
         )
-        partial = self._path(number).with_suffix(".partial")
-        pq.write_table(pa.Table.from_pylist([vars(row) for row in rows], schema), partial)
-        partial.replace(self._path(number))
+        with whole_file(self._path(number)) as partial:
+            pq.write_table(pa.Table.from_pylist([vars(row) for row in rows], schema), partial)
 
     def finish(self, count: int, dimension: int, dtype: OutputDtype) -> int:
         """Join ``count`` pieces into the output and the list of what was skipped, then remove them.
@@ -87,13 +88,11 @@ class Parts:
             Number of inputs skipped.
         """
         skipped = 0
-        partial = self.skipped.with_name(self.skipped.name + ".partial")
-        with partial.open("w", encoding="utf-8") as file:
+        with whole_file(self.skipped) as partial, partial.open("w", encoding="utf-8") as file:
             for table in self._tables(count):
                 for row in table.select(["id", "code", "reason"]).filter(table["vector"].is_null()).to_pylist():
                     file.write(json.dumps(row, ensure_ascii=False) + "\n")
                     skipped += 1
-        partial.replace(self.skipped)
         columns = -(-dimension // 8) if dtype in PACKED else dimension
         WRITERS[self.output.suffix](
             self.output,
@@ -113,12 +112,6 @@ class Parts:
         return self.directory / f"{number:06d}.parquet"
 
 
-def _replace(path: Path, data: bytes) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(data)
-    partial.replace(path)
-
-
 def _parquet(path: Path, tables: Iterator[pa.Table], columns: int, dtype: "np.dtype[Any]") -> None:
     schema = pa.schema(
         [
@@ -128,21 +121,17 @@ def _parquet(path: Path, tables: Iterator[pa.Table], columns: int, dtype: "np.dt
             ("vector", pa.list_(pa.from_numpy_dtype(dtype), columns)),
         ]
     )
-    partial = path.with_name(path.name + ".partial")
-    with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+    with whole_file(path) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
         for table in tables:
             writer.write_table(table.select(schema.names).cast(schema))
-    partial.replace(path)
 
 
 def _jsonl(path: Path, tables: Iterator[pa.Table], columns: int, dtype: "np.dtype[Any]") -> None:
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
+    with whole_file(path) as partial, partial.open("w", encoding="utf-8") as file:
         for table in tables:
             vectors = table["vector"].cast(pa.list_(pa.from_numpy_dtype(dtype)))
             for row in table.select(["id", "kind", "tokens"]).append_column("vector", vectors).to_pylist():
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    partial.replace(path)
 
 
 def _npy(path: Path, tables: Iterator[pa.Table], columns: int, dtype: "np.dtype[Any]") -> None:
@@ -152,10 +141,10 @@ def _npy(path: Path, tables: Iterator[pa.Table], columns: int, dtype: "np.dtype[
     for table in tables:
         ids += table["id"].to_pylist()
         vectors.append(np.array(table["vector"].to_pylist()).reshape(-1, columns).astype(dtype))
-    partial = path.with_name("partial." + path.name)
-    np.save(partial, np.concatenate(vectors), allow_pickle=False)
-    _replace(path.with_name(path.name + ".ids.txt"), "".join(json.dumps(i) + "\n" for i in ids).encode())
-    partial.replace(path)
+    with whole_file(path) as partial, partial.open("wb") as file:  # np.save would add a suffix to a name
+        np.save(file, np.concatenate(vectors), allow_pickle=False)
+        with whole_file(path.with_name(path.name + ".ids.txt")) as names:
+            names.write_text("".join(json.dumps(i) + "\n" for i in ids), encoding="utf-8")
 
 
 WRITERS = {".parquet": _parquet, ".jsonl": _jsonl, ".npy": _npy}

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,7 @@ def _quantizer(config: EvaluateConfig, dataset: Path, after: Measured) -> Quanti
     if not corpus.records:
         return Quantizer({})
     pools = held_out(corpus, config.calibration_per_kind, split="validation")
-    return calibrated(after, [content for contents in pools.values() for content in contents])
+    return calibrated(after, list(chain.from_iterable(pools.values())))
 
 
 def _document(config: EvaluateConfig, after: Measured, sets: list[RetrievalSet], rows: list[Outcome]) -> dict[str, Any]:

@@ -45,15 +45,13 @@ def export_int8(
     Raises:
         ArtifactError: the loss is above ``maximum_loss``.
     """
+    from components.export.parity import lowest_cosine
     from model.artifact import load_encoder
-    from model.encoding import run_batch
     from model.unified.onnx_int8 import quantize_graphs
 
     sizes = quantize_graphs(output / "onnx")
     int8 = load_encoder(output, backend="onnx-int8")
-    cosines = {
-        kind: float((run_batch(encoder, some) * run_batch(int8, some)).sum(1).min()) for kind, some in compared.items()
-    }
+    cosines = {kind: lowest_cosine(encoder, int8, some) for kind, some in compared.items()}
     found = {task: {"fp32": search(fp32, some), "int8": search(int8, some)} for task, some in pairs.items()}
     loss = float(np.mean([scores["fp32"] - scores["int8"] for scores in found.values()])) if found else None
     if loss is not None and loss > maximum_loss:

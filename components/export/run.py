@@ -4,6 +4,7 @@ Shape legend: N contents, D dimensions.
 """
 
 import json
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,7 +12,6 @@ from components.export.config import ExportConfig
 from model.errors import ArtifactError
 
 if TYPE_CHECKING:
-    from model.content import Content
     from model.encoder import Encoder
 
 
@@ -33,6 +33,7 @@ def run(config: ExportConfig, *, model: Path, dataset: Path, output: Path) -> di
     """
     from components.export.card import model_card
     from components.export.int8 import export_int8, text_pairs
+    from components.export.parity import lowest_cosine
     from components.serve_check.traffic import held_out
     from data.corpus import Corpus
     from model.artifact import load_encoder
@@ -63,7 +64,7 @@ def run(config: ExportConfig, *, model: Path, dataset: Path, output: Path) -> di
     parity.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     # Validation rows, not test rows: the serving check draws its traffic from the test split.
     pools = held_out(corpus, config.reference_per_kind, encoder=encoder, split="validation")
-    reference = [content for contents in pools.values() for content in contents]
+    reference = list(chain.from_iterable(pools.values()))
     vectors_ND = encode_contents(encoder if not sizes else served, reference, desc="drift reference")
     build_reference(reference, vectors_ND, output / "reference.parquet", encoder=encoder)
     sample = {"split": "validation", "contents": {kind: len(contents) for kind, contents in pools.items()}}
@@ -90,11 +91,3 @@ def exported_form(encoder: "Encoder", output: Path) -> tuple["Encoder", dict[str
         return cast("Encoder", PlainLibrary(encoder, output)), {}
     sizes = export_onnx(cast("UnifiedEncoder", encoder), output / "onnx")
     return load_encoder(output, backend="onnx"), sizes
-
-
-def lowest_cosine(encoder: "Encoder", onnx: "Encoder", contents: "list[Content]") -> float:
-    """Lowest cosine between the vectors that two backends give the same contents, embedded in one batch."""
-    from model.encoding import run_batch
-
-    left_ND, right_ND = run_batch(encoder, contents), run_batch(onnx, contents)
-    return float((left_ND * right_ND).sum(1).min())

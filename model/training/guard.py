@@ -28,7 +28,7 @@ class Guard(lightning.Callback):
     """Looks at every gradient before it is used.
 
     A step with a loss or gradient that is not finite is left out: no weight and no optimizer state changes. It is
-    described on stderr and in ``bad-steps.jsonl``; ``max_bad_steps`` of them in a row end the stage.
+    described on stderr and in the file ``BAD_STEPS``; ``max_bad_steps`` of them in a row end the stage.
 
     Attributes:
         norms: gradient norm by group of parameters, of the present step.
@@ -105,7 +105,7 @@ class Guard(lightning.Callback):
         return (
             f"{self.stage.kind}: loss or gradient was not finite in {self.in_a_row} steps in a row, up to step {step} "
             f"(task {self.batch.task.name}, records {_first(self.batch.ids)}). The weights are those before them, and "
-            f"{self.directory / 'bad-steps.jsonl'} tells what was not finite. If the loss parts are: raise the "
+            f"{self.directory / BAD_STEPS} tells what was not finite. If the loss parts are: raise the "
             "temperature or look at the records; if only gradients are: lower the rates in trainable or raise "
             f"warmup_steps; with precision {self.stage.precision!r} other than 32-true try that"
         )
