@@ -15,20 +15,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.config import Config
 from model.content import Modality, Part
 from model.errors import ArtifactError, ContentError
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from model.unified.batch import Unit
+    from model.unified.cells import Cells
     from model.unified.encoder import UnifiedEncoder
 
 INDEX = "index.json"
 SOUND = "/audio"
-# Options that came after the first stores: at their defaults they change nothing, so they do not enter the digest.
-LATER_OPTIONS = ("frames_per_second", "audio_track")
 # Enough parts in a piece of work for sounds of equal length to meet in a batch.
 PARTS_PER_UNIT = 4
 
@@ -144,7 +140,7 @@ def _tower_outputs(
     """Decode and run the towers, a chunk of parts at a time on each core; in the order of ``parts``."""
     from model.parallel import side_by_side
 
-    frontends = encoder.frontends.eval()
+    runners = _runners(encoder, parts)
 
     def work(chunk: list[Part]) -> list[tuple[str, dict[str, list[NDArray[np.float16]]]]]:
         decoded = {part.digest: units for part in chunk if (units := _decode(encoder, part))}
@@ -152,7 +148,7 @@ def _tower_outputs(
         for unit in (unit for found in decoded.values() for unit in found):
             if unit.inputs is not None:
                 inputs.setdefault(unit.tower, []).append(unit.inputs)
-        cells = {tower: iter(_in_batches(frontends[tower], own, batch_units)) for tower, own in inputs.items()}
+        cells = {tower: iter(_in_batches(runners[tower], own, batch_units)) for tower, own in inputs.items()}
         rows: list[tuple[str, dict[str, list[NDArray[np.float16]]]]] = []
         for digest, found in decoded.items():
             rows.append((digest, {}))
@@ -165,6 +161,19 @@ def _tower_outputs(
         yield from rows
 
 
+def _runners(encoder: "UnifiedEncoder", parts: list[Part]) -> "dict[str, Cells]":
+    """Of each tower; ``parts`` are of one modality."""
+    from model.unified.cells import cell_runner
+
+    config, modality = encoder.config, parts[0].modality.value
+    sizes = {"image": config.image.size, "video": config.video.size}
+    inputs = {modality: len(parts) * (config.video.max_frames if modality == "video" else 1)}
+    return {
+        name: cell_runner(frontend, size=sizes.get(name, 0), inputs=inputs.get(name, 0))
+        for name, frontend in encoder.frontends.eval().items()
+    }
+
+
 def _decode(encoder: "UnifiedEncoder", part: Part) -> "list[Unit]":
     try:
         return encoder.preprocessor.reader.units(part)
@@ -172,10 +181,8 @@ def _decode(encoder: "UnifiedEncoder", part: Part) -> "list[Unit]":
         return []
 
 
-def _in_batches(frontend: "nn.Module", inputs: list[NDArray[np.float32]], size: int) -> list[NDArray[np.float16]]:
+def _in_batches(run: "Cells", inputs: list[NDArray[np.float32]], size: int) -> list[NDArray[np.float16]]:
     """Cells [T, G, C] of each input; inputs of equal shape share a forward."""
-    import torch
-
     by_shape: dict[tuple[int, ...], list[int]] = {}
     for i, array in enumerate(inputs):
         by_shape.setdefault(array.shape, []).append(i)
@@ -183,11 +190,8 @@ def _in_batches(frontend: "nn.Module", inputs: list[NDArray[np.float32]], size: 
     for members in by_shape.values():
         for start in range(0, len(members), size):
             batch = members[start : start + size]
-            stacked = torch.from_numpy(np.stack([inputs[i] for i in batch]))
-            if stacked.dim() == 4:  # convolutions on a processor are faster with the channels last
-                stacked = stacked.contiguous(memory_format=torch.channels_last)
-            with torch.inference_mode():
-                found.update(zip(batch, frontend(stacked).half().numpy(), strict=True))
+            cells = run(np.stack([inputs[i] for i in batch]))
+            found.update(zip(batch, cells.astype(np.float16), strict=True))
     return [found[i] for i in range(len(inputs))]
 
 
@@ -197,15 +201,9 @@ def digest_of_towers(encoder: "UnifiedEncoder") -> str:
 
     hasher = hashlib.sha256()
     config = encoder.config
-    for part in (config.image, config.video, config.audio):
-        hasher.update(part.model_dump_json(exclude=_unused_options(part)).encode())
+    for part in (config.image, config.video, config.audio, config.image_tower, config.audio_tower):
+        hasher.update((part.model_dump_json() if part else "none").encode())
     for name, tensor in sorted(encoder.frontends.state_dict().items()):
         hasher.update(name.encode())
         hasher.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return hasher.hexdigest()[:16]
-
-
-def _unused_options(config: Config) -> set[str]:
-    """Later options of ``config`` that stand at their defaults."""
-    fields = type(config).model_fields
-    return {name for name in LATER_OPTIONS if name in fields and getattr(config, name) == fields[name].default}

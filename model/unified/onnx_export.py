@@ -82,24 +82,28 @@ def export_onnx(encoder: UnifiedEncoder, directory: Path) -> dict[str, int]:
     encoder = encoder.eval()
     sizes = {}
     for name, make in _graphs(encoder).items():
-        graph = make()
         path = directory / f"{name}.onnx"
-        with _out_of_place(graph.module):
-            program = torch.onnx.export(
-                graph.module.eval(),
-                graph.inputs,
-                input_names=list(graph.input_names),
-                output_names=[graph.output],
-                dynamic_shapes=graph.dynamic,
-                opset_version=OPSET,
-                dynamo=True,
-                verbose=False,
-            )
-        assert program is not None
-        program.save(path, external_data=False)
+        to_onnx(make()).save(path, external_data=False)
         onnx.checker.check_model(str(path))
         sizes[name] = path.stat().st_size
     return sizes
+
+
+def to_onnx(graph: Graph) -> torch.onnx.ONNXProgram:
+    """Trace one graph."""
+    with _out_of_place(graph.module):
+        program = torch.onnx.export(
+            graph.module.eval(),
+            graph.inputs,
+            input_names=list(graph.input_names),
+            output_names=[graph.output],
+            dynamic_shapes=graph.dynamic,
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    return program
 
 
 @contextmanager

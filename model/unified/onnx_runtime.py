@@ -105,11 +105,17 @@ class OnnxInt8UnifiedEncoder(OnnxUnifiedEncoder):
 
 
 def _session(path: Path, threads: int) -> "InferenceSession":
-    import onnxruntime
-
     if not path.is_file():
         raise ArtifactError(f"{path} is missing; run the export step, or load the artifact with backend='torch'")
+    return open_session(path, threads=threads)
+
+
+def open_session(graph: Path | bytes, *, threads: int) -> "InferenceSession":
+    """Open a graph, from a file or from memory; ``threads`` of 0 lets the runtime choose."""
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    source = str(graph) if isinstance(graph, Path) else graph
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])

@@ -4,6 +4,7 @@ import io
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,12 +12,14 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
+from torch import nn
 
 from model.artifact import load_encoder
 from model.content import Content, Modality, audio, image, video
 from model.encoding import encode_contents, plan_batches
 from model.errors import ArtifactError, CapabilityError, ConfigError, ContentError
-from model.features import FeatureStore, build_features
+from model.features import FeatureStore, build_features, digest_of_towers
+from model.unified import cells
 from tests.conftest import make_mp4, make_ogg, make_png
 
 PARTS = ["a cat", "ein Hund läuft", image(make_png(1)), image(make_png(2)), audio(make_ogg(1)), video(make_mp4(1))]
@@ -102,6 +105,45 @@ def test_features_equal_live_towers(tiny_encoder, tmp_path: Path) -> None:
     batch = tiny_encoder.preprocess(contents)
     assert not any(m.calls for m in batch.media.values()), "the towers ran although every feature is stored"
     assert (embed(tiny_encoder, *contents) * live).sum(1).min() > 0.99999  # half precision in the store
+
+
+def test_features_by_graph_equal_those_by_torch(tiny_artifact: Path, tmp_path: Path, monkeypatch) -> None:
+    encoder = load_encoder(tiny_artifact)
+    for conv in (m for m in encoder.frontends["image"].modules() if isinstance(m, nn.Conv2d)):  # type: ignore[attr-defined]
+        nn.init.kaiming_normal_(conv.weight)  # torch's own choice damps what differs between pictures layer by layer
+    pictures = [image(make_png(i)) for i in range(5)]
+    built, graphs, onnx_cells = [], [], cells.onnx_cells
+    monkeypatch.setattr(cells, "onnx_cells", lambda *args: graphs.append(args) or onnx_cells(*args))
+    for least in (len(pictures), len(pictures) + 1):
+        monkeypatch.setattr(cells, "INPUTS_WORTH_A_GRAPH", least)
+        build_features(encoder, pictures, tmp_path / str(least), batch_units=2)  # type: ignore[arg-type]
+        store = FeatureStore.open(tmp_path / str(least))
+        built.append(np.stack([features[0] for p in pictures for _, features in store.items(p)]))
+    graph, plain = built
+    assert len(graphs) == 1, "one of the two runs by a graph, the other by torch"
+    np.testing.assert_allclose(graph, plain, rtol=2e-3, atol=2e-3 * np.abs(plain).max())  # half precision
+    assert np.abs(plain[0] - plain[1]).max() > 0.02 * np.abs(plain).max(), "the pictures look alike to the tower"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image_tower": {"stem_channels": 64}},
+        {"audio_tower": {"heads": 1}},
+        {"video": {"frames_per_second": 2.0}},
+        {"image": {"size": 224}},
+    ],
+    ids=str,
+)
+def test_every_setting_that_shapes_features_is_in_their_digest(tiny_encoder, change: dict) -> None:
+    changed = SimpleNamespace(frontends=tiny_encoder.frontends, config=_with(tiny_encoder.config, change))
+    assert changed.config != tiny_encoder.config
+    assert digest_of_towers(changed) != tiny_encoder.tower_digest()  # type: ignore[arg-type]
+
+
+def _with(config, change: dict):
+    parts = {name: getattr(config, name).model_copy(update=values) for name, values in change.items()}
+    return config.model_copy(update=parts)
 
 
 def test_features_of_other_towers_are_refused(tiny_encoder, tmp_path: Path) -> None:
