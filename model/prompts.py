@@ -6,10 +6,9 @@ serving cannot differ: each only names a task (``Content.task``).
 Sources: E5, arXiv 2402.05672; Gemini Embedding 2 and EmbeddingGemma 2, model card and API guide.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Literal
-
-import numpy as np
 
 from model.content import Content, Modality, Part
 from model.errors import ContentError
@@ -88,8 +87,9 @@ def prompted_parts(content: Content, prompts: Mapping[str, str]) -> tuple[Part, 
 def drop_prefixes(contents: Sequence[Content], rate: float, *, seed: int, step: int, side: int) -> list[Content]:
     """Take the task from a share ``rate`` of the contents, so that a model also works where nobody names a task.
 
-    Which ones depends on (seed, step, side) alone, so a resumed run drops the same. Each content is drawn on its own:
-    were a whole batch or a pair to share its draw, a prefix would tell which document belongs to which query.
+    Which ones depends on (seed, step, side, content) alone, so a resumed run drops the same, and so do several
+    processes that share a batch. Each content is drawn on its own: were a whole batch or a pair to share its draw, a
+    prefix would tell which document belongs to which query.
 
     Args:
         contents: one side of a training batch.
@@ -100,5 +100,10 @@ def drop_prefixes(contents: Sequence[Content], rate: float, *, seed: int, step: 
     """
     if rate == 0.0:
         return list(contents)
-    dropped = np.random.default_rng((seed, step, side)).random(len(contents)) < rate
-    return [Content(c.parts) if gone and c.task is not None else c for c, gone in zip(contents, dropped, strict=True)]
+    salt = f"{seed} {step} {side} "
+    return [Content(c.parts) if c.task is not None and _uniform(salt + c.digest) < rate else c for c in contents]
+
+
+def _uniform(name: str) -> float:
+    """A number in [0, 1) that only ``name`` decides."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big") / 2**64

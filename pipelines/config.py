@@ -12,6 +12,7 @@ from components.gate.config import GateConfig
 from components.init_model.config import InitModelConfig
 from components.register.config import RegisterConfig
 from components.serve_check.config import ServeCheckConfig
+from components.train.config import LaunchConfig
 from components.validate.config import ValidateConfig
 from model.config import Config
 from model.training.config import AnyStage
@@ -28,6 +29,7 @@ class RunConfig(Config):
         model: family and initial weights.
         features: cache of the frozen towers' output.
         stages: training stages in order; each starts from the one before it.
+        launch: how many processes train a stage together.
         evaluation: tasks and statistics.
         export: ONNX and its parity check.
         registry: name and tags of the registered model.
@@ -43,6 +45,7 @@ class RunConfig(Config):
     model: InitModelConfig
     features: FeaturesConfig
     stages: tuple[AnyStage, ...] = Field(min_length=1)
+    launch: LaunchConfig = LaunchConfig()
     evaluation: EvaluateConfig
     export: ExportConfig
     registry: RegisterConfig

@@ -77,7 +77,8 @@ def add_stages(graph: Graph, config: RunConfig, start: Any, shared: dict[str, An
             task = graph.add(soup, name, config=document, base=before, model=after, **shared)
             after = task.outputs["souped"]
         else:
-            task = graph.add(train, name, config=dump(TrainConfig(stage=stage)), model=after, **shared)
+            document = dump(TrainConfig(stage=stage, launch=config.launch))
+            task = graph.add(train, name, config=document, model=after, **shared)
             before, after = after, task.outputs["trained"]
     return after
 

@@ -16,15 +16,14 @@ def train(
     """Train one stage, from its checkpoint where there is one."""
     from pathlib import Path
 
-    from components.checkpoints import checkpoint_directory
-    from components.environment import Environment
     from components.step import step
     from components.train.config import TrainConfig
-    from components.train.run import run
+    from components.train.launch import checkpoints_of, launch
 
     with step(name, trained.path, config=config) as record:
         paths = {"dataset": Path(dataset.path), "model": Path(model.path), "features": Path(features.path)}
-        checkpoints = checkpoint_directory(Environment.from_env().home, "train", config, *paths.values())
-        paths |= {"checkpoints": checkpoints, "output": Path(trained.path), "report": Path(report.path)}
-        record.log(run(TrainConfig.parse(config), sinks=[record.sink], **paths))
+        wanted = TrainConfig.parse(config)
+        paths |= {"checkpoints": checkpoints_of(wanted, *paths.values())}
+        paths |= {"output": Path(trained.path), "report": Path(report.path)}
+        record.log(launch(wanted, sinks=[record.sink], **paths))
         record.keep(report=paths["report"])

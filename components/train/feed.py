@@ -21,6 +21,7 @@ from model.progress import progress
 from model.prompts import drop_prefixes
 from model.training.batch import Pooled, Side, StepBatch
 from model.training.families import TorchEncoder
+from model.training.world import ALONE, World
 from model.unified.encoder import UnifiedEncoder
 
 POOL_BATCH_TOKENS = 1024
@@ -36,6 +37,10 @@ class BatchMaker:
         prefix_dropout: share of contents that lose their task prefix (``StageConfig.prefix_dropout``).
         seed: of the stage; with the step it decides which ones.
         loss: of the stage; it says which labels the batches carry.
+        world: who trains together; the batches are this process's shares.
+
+    Raises:
+        DataError: a batch of some task has fewer members than there are processes.
     """
 
     def __init__(
@@ -47,6 +52,7 @@ class BatchMaker:
         prefix_dropout: float = 0.0,
         seed: int = 0,
         loss: LossConfig | None = None,
+        world: World = ALONE,
     ) -> None:
         self.corpus = corpus
         self.sampler = sampler
@@ -54,11 +60,14 @@ class BatchMaker:
         self.prefix_dropout = prefix_dropout
         self.seed = seed
         self.loss = loss or LossConfig()
+        self.world = world
         self._pooled: dict[str, NDArray[np.float32]] = {}
+        for step in np.unique(sampler.schedule, return_index=True)[1]:
+            self._draw(int(step))  # now rather than hours later
 
     def __call__(self, step: int) -> StepBatch:
-        """Batch of ``step``."""
-        draw = self.sampler.draw(step)
+        """This process's share of the batch of ``step``."""
+        draw = self._draw(step)
         members = self._members(draw, step)
         return StepBatch(
             task=draw.task,
@@ -77,7 +86,7 @@ class BatchMaker:
         """
         texts: dict[str, Content] = {}
         for step in steps:
-            members = self._members(self.sampler.draw(step), step)
+            members = self._members(self._draw(step), step)
             for side in (members.queries, members.documents):
                 if _all_text(side):
                     texts.update((c.digest, c) for c in side)
@@ -96,6 +105,9 @@ class BatchMaker:
         for places, states_NH in progress(pooled, total=len(batches), desc="pool texts", unit="batch"):
             self._pooled.update((contents[i].digest, state) for i, state in zip(places, states_NH, strict=True))
         return len(contents)
+
+    def _draw(self, step: int) -> Draw:
+        return self.sampler.draw(step).share(self.world.rank, self.world.processes)
 
     def _members(self, draw: Draw, step: int) -> Members:
         """Queries and documents with their task prefixes.

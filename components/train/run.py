@@ -4,11 +4,16 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.train.config import TrainConfig
 from model.errors import ConfigError
 from model.training.config import StageConfig
+from model.training.world import ALONE, World
+
+if TYPE_CHECKING:
+    from components.train.feed import BatchMaker
+    from model.training.families import TorchEncoder
 
 
 def run(
@@ -21,8 +26,9 @@ def run(
     output: Path,
     report: Path | None = None,
     sinks: Sequence[Any] = (),
+    world: World = ALONE,
 ) -> dict[str, float]:
-    """Train one stage.
+    """Train one stage; where several processes train together, each of them calls this.
 
     Args:
         config: the stage.
@@ -32,19 +38,17 @@ def run(
         checkpoints: directory of this stage's checkpoints, stable over restarts: what makes a killed run resume.
         output: artifact to write; ``snapshots/`` in it holds weights along the run.
         report: page with the curves of the whole stage, earlier attempts included; none when empty.
-        sinks: receivers of training scalars, each called with (scalars, step).
+        sinks: receivers of training scalars, each called with (scalars, step) in the first process.
+        world: who trains together; the first process writes ``output`` and ``report``.
 
     Returns:
         Scalars: steps, step it resumed from, seconds, pooled texts, trainable parameters.
 
     Raises:
-        DataError: a task has no training records.
+        DataError: a task has no training records, or fewer in a batch than there are processes.
         ConfigError: a trainable prefix matches nothing.
         TrainingError: loss or gradients are not finite again and again, or memory ran out.
     """
-    from components.train.feed import BatchMaker
-    from data.corpus import Corpus
-    from data.sampling import TaskSampler
     from model.artifact import load_encoder
     from model.features import FeatureStore
     from model.training.families import TorchEncoder
@@ -60,22 +64,17 @@ def run(
         encoder.use_features(FeatureStore.open(features))
     _adapt(encoder, stage)
     rates = freeze_except(encoder, stage.trainable)
-    corpus = Corpus(dataset, splits=("train",), tasks=[task.name for task in stage.tasks])
-    sampler = TaskSampler(
-        corpus.records, stage.tasks, steps=stage.steps, seed=stage.seed, size_exponent=stage.size_exponent
-    )
-    make_batch = BatchMaker(
-        corpus, sampler, encoder, prefix_dropout=stage.prefix_dropout, seed=stage.seed, loss=stage.loss
-    )
+    make_batch = _batches(encoder, stage, dataset, world)
     frozen_trunk = isinstance(encoder, UnifiedEncoder) and not any(n.startswith("trunk.") for n in rates)
     texts = make_batch.pool_texts(range(stage.steps)) if frozen_trunk else 0
     parameters = sum(p.numel() for n, p in encoder.named_parameters() if n in rates)
     try:
-        first = run_stage(encoder, stage, make_batch, checkpoints=checkpoints, sinks=sinks)
+        first = run_stage(encoder, stage, make_batch, checkpoints=checkpoints, sinks=sinks, world=world)
     finally:
-        if report is not None:  # of a stage that failed, too: that is when it is wanted most
+        if report is not None and world.first:  # of a stage that failed, too: that is when it is wanted most
             _write_page(stage, checkpoints, report)
-    _write(encoder, stage, checkpoints, output)
+    if world.first:
+        _write(encoder, stage, checkpoints, output)
     return {
         "steps": stage.steps,
         "resumed_from": first,
@@ -83,6 +82,19 @@ def run(
         "pooled_texts": texts,
         "trainable_parameters": parameters,
     }
+
+
+def _batches(encoder: "TorchEncoder", stage: StageConfig, dataset: Path, world: World) -> "BatchMaker":
+    from components.train.feed import BatchMaker
+    from data.corpus import Corpus
+    from data.sampling import TaskSampler
+
+    corpus = Corpus(dataset, splits=("train",), tasks=[task.name for task in stage.tasks])
+    sampler = TaskSampler(
+        corpus.records, stage.tasks, steps=stage.steps, seed=stage.seed, size_exponent=stage.size_exponent
+    )
+    options = {"prefix_dropout": stage.prefix_dropout, "seed": stage.seed, "loss": stage.loss}
+    return BatchMaker(corpus, sampler, encoder, world=world, **options)  # type: ignore[arg-type]
 
 
 def _write_page(stage: StageConfig, checkpoints: Path, report: Path) -> None:

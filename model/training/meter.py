@@ -39,14 +39,21 @@ class Meter:
         clock: measures the waiting.
         flops: operations of one side of a batch, or None when they are not known.
         peak: operations per second of the hardware, or None when it is not known.
+        processes: that train together; pairs and tokens are those of all of them, whose shares are taken to be alike.
     """
 
     def __init__(
-        self, clock: WaitClock, flops: Callable[[Side], float | None] | None = None, peak: float | None = None
+        self,
+        clock: WaitClock,
+        flops: Callable[[Side], float | None] | None = None,
+        peak: float | None = None,
+        *,
+        processes: int = 1,
     ) -> None:
         self.clock = clock
         self.flops = flops if peak else None
         self.peak = peak
+        self.processes = processes
         self.observing = 0.0
         self._operations: float | None = 0.0
         self._restart()
@@ -65,13 +72,13 @@ class Meter:
         seconds = max(time.perf_counter() - self._began, 1e-9)
         found = {
             "steps_per_second": self._steps / seconds,
-            "pairs_per_second": self._pairs / seconds,
+            "pairs_per_second": self.processes * self._pairs / seconds,
             "data_wait_share": (self.clock.seconds - self._waited) / seconds,
             "observation_share": self.observing / seconds,
             **memory(device),
         }
         if self._tokens:
-            found["tokens_per_second"] = self._tokens / seconds
+            found["tokens_per_second"] = self.processes * self._tokens / seconds
         if self.peak and self._operations:
             found["mfu"] = self._operations / seconds / self.peak
         self._restart()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from model.losses.cache import backward_in_pieces
 from model.losses.contrastive import contrastive_loss
-from model.losses.gather import processes
+from model.losses.gather import processes, rank
 from model.sentence_transformer.encoder import SentenceTransformerEncoder
 from model.training.batch import Pooled, Side, StepBatch
 from model.training.config import StageConfig, TaskConfig
@@ -21,6 +21,8 @@ from model.training.families import TorchEncoder
 from model.training.pieces import pieces_of
 from model.training.schedule import freeze_except, parameter_groups, warmup_cosine
 from model.unified.encoder import UnifiedEncoder
+
+SEEDS_OF_A_PROCESS = 2**40  # more than all steps of all stages have
 
 
 class ContrastiveModule(lightning.LightningModule):
@@ -48,11 +50,12 @@ class ContrastiveModule(lightning.LightningModule):
         self.strict_loading = False  # frozen weights are absent from checkpoints on purpose
 
     def training_step(self, batch: StepBatch, _: int) -> Tensor:
-        """Loss of one task's batch; dropout depends on (seed, step) alone, so a resumed run repeats it."""
-        torch.manual_seed(self.stage.seed * 1_000_003 + batch.step)
+        """Loss of one task's batch; dropout depends on (seed, step, process) alone, so a resumed run repeats it."""
+        torch.manual_seed(self.stage.seed * 1_000_003 + batch.step + rank() * SEEDS_OF_A_PROCESS)
         if self.stage.micro_batch_tokens is None:
-            return self.loss(batch, self.embed(batch.query), self.embed(batch.document))["loss"]
-        return self._done(self._backward_in_pieces(batch, self.stage.micro_batch_tokens)["loss"])
+            return self._reach_all(self.loss(batch, self.embed(batch.query), self.embed(batch.document))["loss"])
+        loss = self._backward_in_pieces(batch, self.stage.micro_batch_tokens)["loss"]
+        return self._reach_all(loss.clone().requires_grad_())  # Lightning's own backward then changes no gradient
 
     def loss(self, batch: StepBatch, query_ND: Tensor, document_MD: Tensor) -> dict[str, Tensor]:
         """Loss and its parts, from embeddings."""
@@ -83,15 +86,26 @@ class ContrastiveModule(lightning.LightningModule):
         sides = [pieces_of(side, budget, self.embed) for side in (batch.query, batch.document)]
         return backward_in_pieces(sides, partial(self.loss, batch), self.device)
 
-    def _done(self, loss: Tensor) -> Tensor:
-        """A loss that Lightning may go backward from without changing the gradients that are there.
+    def _reach_all(self, loss: Tensor) -> Tensor:
+        """The same loss; going backward from it reaches each parameter where several processes train together.
 
-        Data parallel training exchanges gradients when each parameter has been reached, so there each one takes part.
+        They exchange gradients when each parameter has been reached, and would wait for ever for one that this
+        process's share of the batch does not use, such as the projector of a modality that is not in it.
         """
         if processes() == 1:
-            return loss.clone().requires_grad_()
+            return loss
         zeros = [p.sum() * 0 for p in self.parameters() if p.requires_grad]
         return loss + torch.stack([zero.to(loss) for zero in zeros]).sum()
+
+    def on_after_backward(self) -> None:
+        """Where processes train together: parameters that no share of the batch used have no gradient, as in one."""
+        used = [(p, p.grad) for p in self.parameters() if p.grad is not None]
+        if processes() == 1 or not used:
+            return
+        largest = torch.stack([gradient.abs().amax().float() for _, gradient in used]).tolist()  # one wait
+        for (parameter, _), value in zip(used, largest, strict=True):
+            if value == 0:  # AdamW passes over what has none; a zero would let decay and momentum go on
+                parameter.grad = None
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any) -> None:
         """Lightning clears gradients between ``training_step`` and backward; those made in pieces are there by then."""

@@ -10,6 +10,7 @@ import lightning
 import torch
 from torch import Tensor
 
+from model.losses.gather import processes, sum_over_processes
 from model.training.batch import StepBatch
 from model.training.config import StageConfig
 from model.training.figures import embedding_figures
@@ -41,10 +42,14 @@ class Window:
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def read(self) -> dict[str, float]:
-        """The means, in one transfer from the device; then start afresh. What is not finite is left out."""
+        """The means, over all processes, in one transfer from the device; then start afresh.
+
+        Every process has the same names, as all have the same task in a step. What is not finite is left out.
+        """
         if not self._sums:
             return {}
-        values = torch.stack([total / self._counts[name] for name, total in self._sums.items()]).tolist()
+        means = torch.stack([total / self._counts[name] for name, total in self._sums.items()])
+        values = (sum_over_processes(means) / processes()).tolist()
         found = {name: value for name, value in zip(self._sums, values, strict=True) if math.isfinite(value)}
         self._sums, self._counts = {}, {}
         return found

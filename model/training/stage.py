@@ -5,6 +5,7 @@ from pathlib import Path
 
 import lightning
 import torch
+from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader, IterableDataset
 
 from model.training.batch import StepBatch
@@ -18,6 +19,7 @@ from model.training.meter import Meter, WaitClock
 from model.training.module import ContrastiveModule
 from model.training.report import ProgressReport, ScalarSink
 from model.training.saving import Saving, Snapshots
+from model.training.world import ALONE, World
 from model.unified.encoder import UnifiedEncoder
 
 
@@ -41,15 +43,17 @@ def run_stage(
     *,
     checkpoints: Path,
     sinks: Sequence[ScalarSink] = (),
+    world: World = ALONE,
 ) -> int:
-    """Train ``encoder`` in place.
+    """Train ``encoder`` in place, together with the other processes of ``world``.
 
     Args:
         encoder: starts the stage; ends it with the trained weights.
         stage: what to do.
-        make_batch: the batch of a step, a pure function of the step.
+        make_batch: this process's share of the batch of a step, a pure function of the step.
         checkpoints: directory of this very stage; what is in it is continued.
-        sinks: receivers of logged scalars.
+        sinks: receivers of logged scalars, called in the first process only.
+        world: who trains together; each process holds the whole model (data parallel).
 
     Returns:
         The step from which the run started: 0, or more when it resumed.
@@ -62,11 +66,15 @@ def run_stage(
     store = CheckpointStore(checkpoints)
     first, resume = store.newest() or (0, None)
     guard, clock = Guard(stage, checkpoints), WaitClock()
+    meter = _meter(module, clock, stage, world)
     trainer = lightning.Trainer(
         max_steps=stage.steps,
         max_epochs=1,
         accelerator="auto",
-        devices=1,
+        devices=world.processes_per_node,
+        num_nodes=world.nodes,
+        strategy=DDPStrategy() if world.processes > 1 else "auto",
+        use_distributed_sampler=False,  # the sampler draws for all processes, each takes its share
         precision=stage.precision,
         gradient_clip_val=stage.gradient_clip,
         logger=False,
@@ -77,7 +85,7 @@ def run_stage(
         callbacks=[
             guard,
             Snapshots(checkpoints / "snapshots", stage),
-            ProgressReport(stage, sinks, guard=guard, meter=_meter(module, clock, stage), history=History(checkpoints)),
+            ProgressReport(stage, sinks, guard=guard, meter=meter, history=History(checkpoints)),
             Saving(store, stage),
         ],
     )
@@ -90,9 +98,9 @@ def run_stage(
     return first
 
 
-def _meter(module: ContrastiveModule, clock: WaitClock, stage: StageConfig) -> Meter:
+def _meter(module: ContrastiveModule, clock: WaitClock, stage: StageConfig, world: World) -> Meter:
     """Knows the arithmetic of unified encoders, and the peak of the hardware where that is in our table."""
     encoder = module.encoder
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
     flops = TrunkFlops(encoder, module.rates) if isinstance(encoder, UnifiedEncoder) else None
-    return Meter(clock, flops, peak_of(device, stage.precision))
+    return Meter(clock, flops, peak_of(device, stage.precision), processes=world.processes)
