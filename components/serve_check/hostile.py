@@ -29,8 +29,13 @@ class Verdict:
     ok: bool
 
 
-def hostile_requests(samples: Mapping[str, Content], limits: Mapping[str, float]) -> list[Hostile]:
-    """Bad requests made from good contents, one per kind; kinds that are not there are left out."""
+def hostile_requests(
+    samples: Mapping[str, Content], limits: Mapping[str, float], modalities: frozenset[Modality]
+) -> list[Hostile]:
+    """Bad requests made from good contents, one per kind; kinds that are not there are left out.
+
+    ``modalities`` are the model's: a cut document is unreadable to one that reads documents, and refused by the others.
+    """
     text = "a plain text"
     remote = {"content": [{"type": "image_url", "image_url": {"url": "https://example.com/cat.png"}}]}
     document = Content((Part(Modality.DOCUMENT, data=b"%PDF-1.7 nothing else"),))
@@ -42,8 +47,8 @@ def hostile_requests(samples: Mapping[str, Content], limits: Mapping[str, float]
         Hostile("unknown_field", {**_body([text]), "dimension": 8}, 400, ("invalid_request",)),
         Hostile("zero_dimensions", {**_body([text]), "dimensions": 0}, 400, ("invalid_request",)),
     ]
-    # A model with a picture tower reads documents, and this one is cut; other models refuse the kind.
-    refusal = (422, ("document_truncated",)) if "image" in samples else (415, ("unsupported_modality",))
+    reads = Modality.DOCUMENT in modalities
+    refusal = (422, ("document_truncated",)) if reads else (415, ("unsupported_modality",))
     found.append(Hostile("document", _body([to_item(document)]), *refusal))
     for kind in ("image", "audio", "video"):
         if kind in samples:

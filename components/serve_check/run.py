@@ -90,7 +90,8 @@ def _exercise(config: Config, encoder: Encoder, traffic: Traffic, server: Server
     with EmbeddingClient(server.url) as client:
         sent = label(traffic.parity, config.tasks)
         limits = client.models()[0]["limits"]
-        hostile = hostile_requests({kind: pool[0] for kind, pool in traffic.parity.items()}, limits)
+        samples = {kind: pool[0] for kind, pool in traffic.parity.items()}
+        hostile = hostile_requests(samples, limits, encoder.modalities)
         with ThreadPoolExecutor(config.clients) as pool:
             strangers = [pool.submit(send, client, bad) for bad in hostile]  # bad requests share batches with good ones
             comparison = compare(encoder, client, sent, size=config.items_per_request, clients=config.clients)

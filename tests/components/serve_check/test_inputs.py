@@ -102,11 +102,15 @@ def test_shifted_media_are_valid_and_clearly_different(png_bytes: bytes, ogg_byt
 
 def test_every_bad_request_names_an_answer(png_bytes: bytes, ogg_bytes: bytes) -> None:
     samples = {"text": Content.of("a"), "image": Content.of(image(png_bytes)), "audio": Content.of(audio(ogg_bytes))}
-    found = {bad.name: bad for bad in hostile_requests(samples, {"items_per_request": 8})}
+    reads = frozenset({Modality.TEXT, Modality.IMAGE, Modality.AUDIO})
+    found = {bad.name: bad for bad in hostile_requests(samples, {"items_per_request": 8}, reads)}
     assert {"remote_url", "truncated_image", "truncated_audio", "too_many_items", "unknown_model"} <= set(found)
     assert "truncated_video" not in found
     assert len(found["too_many_items"].body["input"]) == 9
     assert all(400 <= bad.status < 500 for bad in found.values())
+    assert found["document"].status == 415, "pictures alone do not make a reader of documents"
+    by_all = hostile_requests(samples, {"items_per_request": 8}, frozenset(Modality))
+    assert next(bad.status for bad in by_all if bad.name == "document") == 422
 
 
 def test_texts_are_compared_under_each_task_prefix_too() -> None:
