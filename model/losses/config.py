@@ -69,3 +69,37 @@ class LossConfig(Config):
                 "negatives 'own' are documents, so only the term query_to_document has any; drop the other terms"
             )
         return self
+
+
+class DistillConfig(Config):
+    """How a student is drawn to a teacher's vectors: the weights of the parts of the loss, and how they compare.
+
+    Sources: relational knowledge distillation (arXiv 1904.05068) in the form of a divergence between similarity
+    distributions (arXiv 2002.10957, section 3.2, names it a relation); geometric embedding distillation as in
+    EmbeddingGemma (arXiv 2509.20354, section 2.3).
+    """
+
+    relation: float = Field(
+        1.0,
+        ge=0,
+        description="weight of the divergence between the teacher's and the student's similarities within a batch, "
+        "queries over documents and documents over queries; any two dimensions",
+    )
+    geometry: float = Field(
+        0.0,
+        ge=0,
+        description="weight of the squared distance to the teacher's vector (twice one minus the cosine); the teacher "
+        "has to have the student's dimension, or a Matryoshka prefix of it",
+    )
+    contrastive: float = Field(0.0, ge=0, description="weight of the stage's contrastive loss beside these")
+    temperature: float = Field(0.05, gt=0, le=1, description="divides the student's cosines in the relation")
+    teacher_temperature: float = Field(0.05, gt=0, le=1, description="divides the teacher's")
+    negatives: Literal["everywhere", "process"] = Field(
+        "everywhere", description="scope of the relation: the batches of all processes, or of this one"
+    )
+
+    @model_validator(mode="after")
+    def _learns_from_the_teacher(self) -> Self:
+        if not self.relation and not self.geometry:
+            raise ValueError("relation and geometry are both 0, so nothing is learned from the teacher; raise one")
+        return self

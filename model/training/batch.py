@@ -1,6 +1,6 @@
 """What the trainer consumes: one task per step, each side either a batch or states pooled before.
 
-Shape legend: N queries, M documents, H trunk width.
+Shape legend: N queries, M documents, H trunk width, E dimensions of a teacher.
 """
 
 from dataclasses import dataclass
@@ -26,10 +26,21 @@ Side = UnifiedBatch | GroupedBatch | Pooled
 
 
 @dataclass(frozen=True)
+class TeacherVectors:
+    """What a teacher makes of a batch: unit vectors [N, E] of the queries and [M, E] of the documents.
+
+    ``dimensions`` are the teacher's Matryoshka prefixes, E among them.
+    """
+
+    sides: tuple[NDArray[np.float32], NDArray[np.float32]]
+    dimensions: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class StepBatch:
     """N queries against M documents: the first positives in query order, then others and hard negatives.
 
-    ``ids`` names the records of the queries, for reports of what went wrong.
+    ``ids`` names the records of the queries, for reports of what went wrong; ``teacher`` is for stages that distill.
     """
 
     task: TaskConfig
@@ -38,3 +49,4 @@ class StepBatch:
     document: Side
     pairing: Pairing
     ids: tuple[str, ...] = ()
+    teacher: TeacherVectors | None = None

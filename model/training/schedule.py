@@ -1,7 +1,7 @@
 """What learns, at which rate, and how the rate changes over the steps."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -61,11 +61,48 @@ def parameter_groups(encoder: nn.Module, rates: Mapping[str, float], weight_deca
 
 def warmup_cosine(optimizer: torch.optim.Optimizer, warmup_steps: int, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
     """Linear from near zero over ``warmup_steps``, then a half cosine to zero at ``steps``."""
+    return scheduled(optimizer, "cosine", warmup_steps, steps)
+
+
+def scheduled(
+    optimizer: torch.optim.Optimizer,
+    shape: str,
+    warmup_steps: int,
+    steps: int,
+    *,
+    final: float = 0.0,
+    decay_share: float = 0.2,
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """Rates that rise linearly from near zero over ``warmup_steps`` and then follow a shape.
+
+    Args:
+        optimizer: its groups' rates are the highest ones.
+        shape: a key of ``SHAPES``.
+        warmup_steps: length of the rise.
+        steps: of the stage.
+        final: share of the highest rate at ``steps``, of a shape that falls.
+        decay_share: share of the steps after the warm-up in which ``wsd`` falls.
+    """
+    fall = SHAPES[shape]
 
     def factor(step: int) -> float:
         if step < warmup_steps:
             return (step + 1) / (warmup_steps + 1)
-        done = (step - warmup_steps) / max(1, steps - warmup_steps)
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        done = min(1.0, (step - warmup_steps) / max(1, steps - warmup_steps))
+        return final + (1 - final) * fall(done, decay_share)
 
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def _wsd(done: float, decay_share: float) -> float:
+    """Warm-up, stable, decay (MiniCPM, arXiv 2404.06395) with the decay 1 - sqrt (arXiv 2405.18392, section 3)."""
+    return 1 - math.sqrt(max(0.0, 1 - (1 - done) / decay_share))
+
+
+# From the share of the steps after the warm-up that are done, and decay_share, to a factor that falls from 1 to 0.
+SHAPES: Mapping[str, Callable[[float, float], float]] = {
+    "cosine": lambda done, _: 0.5 * (1 + math.cos(math.pi * done)),
+    "linear": lambda done, _: 1 - done,
+    "constant": lambda done, _: 1.0,
+    "wsd": _wsd,
+}

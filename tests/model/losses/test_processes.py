@@ -29,12 +29,14 @@ EVEN = {2: [0, 7, 13], 4: [0, 3, 6, 9, 13]}
 UNEVEN = {2: [0, 2, 13], 4: [0, 1, 2, 8, 13]}
 
 
-def run_group(world: int, folder: Path, cases: list[dict]) -> list[list[dict[str, torch.Tensor]]]:
+def run_group(
+    world: int, folder: Path, cases: list[dict], worker: Path = WORKER
+) -> list[list[dict[str, torch.Tensor]]]:
     """For each case, what each rank found."""
     (folder / "cases.json").write_text(json.dumps(cases))
-    root = str(WORKER.parents[3])
-    start = f"import sys; sys.path.insert(0, {root!r}); sys.argv[0] = {str(WORKER)!r}; import runpy; "
-    start += f"runpy.run_path({str(WORKER)!r}, run_name='__main__')"
+    root = str(worker.parents[3])
+    start = f"import sys; sys.path.insert(0, {root!r}); sys.argv[0] = {str(worker)!r}; import runpy; "
+    start += f"runpy.run_path({str(worker)!r}, run_name='__main__')"
     group = [
         subprocess.Popen(
             [sys.executable, "-c", start, str(rank), str(world), str(folder)], stderr=subprocess.PIPE, text=True
