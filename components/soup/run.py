@@ -1,4 +1,4 @@
-"""The work of the soup step: ingredients from before, along and after fine-tuning; scored on the validation split.
+"""The work of the soup step: ingredients along a run and of other runs, scored on the validation split.
 
 Shape legend: N queries, M documents, D dimensions.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from components.soup.config import SoupStepConfig
+from components.soup.ingredients import gather
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from data.corpus import Corpus
     from data.records import Record
     from model.training.families import TorchEncoder
-    from model.training.soup import Ingredient
 
 
 def run(
@@ -36,6 +36,9 @@ def run(
 
     Returns:
         Scalars: score of the soup, of the fine-tuned model and of the base, number of members.
+
+    Raises:
+        ConfigError: an ingredient is not there or not of this lineage.
     """
     from data.corpus import Corpus
     from model.artifact import load_encoder
@@ -47,12 +50,19 @@ def run(
     encoder = cast("TorchEncoder", load_encoder(model))
     if isinstance(encoder, UnifiedEncoder) and features is not None:
         encoder.use_features(FeatureStore.open(features))
-    ingredients = _ingredients(encoder, base, model)
+    ingredients = gather(encoder, base, model, [Path(place) for place in config.stage.ingredients])
     score = ValidationScore(encoder, Corpus(dataset, splits=("validation",), tasks=config.stage.tasks), config)
     soup = cook(ingredients, score, config.stage.method)
     encoder.load_state_dict(soup.state, strict=False)
     encoder.save(output)
-    document = {"members": soup.members, "score": soup.score, "tried": soup.tried, "method": config.stage.method}
+    document = {
+        "members": soup.members,
+        "score": soup.score,
+        "tried": soup.tried,
+        "tasks": dict(zip(soup.tried, score.by_task, strict=True)),  # both in the order in which they were tried
+        "method": config.stage.method,
+        "ingredients": {i.name: i.origin for i in ingredients},
+    }
     (output / "soup.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     write_digests(output)
     return {
@@ -65,19 +75,25 @@ def run(
 
 
 class ValidationScore:
-    """Mean over tasks of the hit rate at 1 among the validation pool, for a set of weights."""
+    """Mean over tasks of the hit rate at 1 among the validation pool, for a set of weights.
+
+    Attributes:
+        by_task: of each set of weights that was scored, the hit rate of each task.
+    """
 
     def __init__(self, encoder: "TorchEncoder", corpus: "Corpus", config: SoupStepConfig) -> None:
         self.encoder = encoder
         self.corpus = corpus
         self.config = config
+        self.by_task: list[dict[str, float]] = []
         self.pools = {task: self._pool(task) for task in config.stage.tasks}
 
     def __call__(self, state: "Mapping[str, Tensor]") -> float:
         """Score ``state``; higher is better."""
         self.encoder.load_state_dict(state, strict=False)
-        scores = [self._hit_at_1(records) for records in self.pools.values() if records]
-        return sum(scores) / len(scores)
+        scores = {task: self._hit_at_1(records) for task, records in self.pools.items() if records}
+        self.by_task.append(scores)
+        return sum(scores.values()) / len(scores)
 
     def _pool(self, task: str) -> "list[Record]":
         """A fixed sample of validation records, one per group so that every other document is a true negative."""
@@ -102,20 +118,3 @@ class ValidationScore:
 
 def _shuffled(record: "Record") -> str:
     return hashlib.sha256(record.id.encode()).hexdigest()
-
-
-def _ingredients(encoder: "TorchEncoder", base: Path, model: Path) -> "list[Ingredient]":
-    """The fine-tuned weights, those along its run and those before it, each over all learned parameter names."""
-    from safetensors.torch import load_file
-
-    from model.artifact import load_encoder
-    from model.training.soup import Ingredient
-
-    learned = ("trunk.", "head.", "projectors.", "model.")
-    final = {n: p.detach().clone() for n, p in encoder.named_parameters() if n.startswith(learned)}
-    before = cast("TorchEncoder", load_encoder(base))
-    base_state = {n: p.detach().clone() for n, p in before.named_parameters() if n in final}
-    found = [Ingredient("finetuned", final), Ingredient("base", base_state)]
-    for path in sorted((model / "snapshots").glob("*.safetensors")):
-        found.append(Ingredient(f"step-{int(path.stem)}", {**final, **load_file(path)}))
-    return found
