@@ -1,14 +1,13 @@
 """An Omnivec encoder as an mteb encoder: anything mteb can run, runs on our models.
 
 mteb hands over batches of columns. Media cells may hold encoded bytes (our own tasks: the model then sees exactly the
-bytes that serving would see) or PIL images (official image tasks), which are stored losslessly as PNG. Several
-columns together are the parts of one content: media first, then text, unless an ``order`` column says otherwise.
+bytes that serving would see) or what official tasks hold (see ``model.evaluation.mteb_media``). Several columns together
+are the parts of one content: media first, then text, unless an ``order`` column says otherwise.
 
 Shape legend: N contents, D dimensions.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from model.content import Content, Modality, Part
 from model.encoder import Encoder
 from model.encoding import encode_contents
 from model.errors import ContentError
+from model.evaluation.mteb_media import hand_over_stored_media, media_bytes
 
 COLUMNS = (Modality.IMAGE, Modality.AUDIO, Modality.VIDEO, Modality.TEXT)
 ORDER = "order"
@@ -25,6 +25,8 @@ ORDER = "order"
 
 class MtebEncoder:
     """Satisfies ``mteb.EncoderProtocol``; every distinct content is embedded once, whatever the number of tasks.
+
+    Without torchcodec, making one for a model of sound or clips lets datasets hand these over as stored bytes.
 
     Args:
         encoder: the encoder to measure.
@@ -51,6 +53,8 @@ class MtebEncoder:
         self.max_batch_tokens = max_batch_tokens
         self.tasks = {"query": query_task, "document": document_task}
         self._memory: dict[str, NDArray[np.float32]] = {}
+        if encoder.modalities & {Modality.AUDIO, Modality.VIDEO}:
+            hand_over_stored_media()
 
     @property
     def mteb_model_meta(self) -> Any:
@@ -120,22 +124,4 @@ def contents_of_batch(batch: Mapping[str, Any]) -> list[Content]:
 def _part(modality: Modality, cell: Any) -> Part:
     if modality is Modality.TEXT:
         return Part(modality, text=cell)
-    if isinstance(cell, bytes):
-        return Part(modality, data=cell)
-    if modality is Modality.IMAGE and hasattr(cell, "save"):
-        buffer = BytesIO()
-        cell.save(buffer, format="PNG")
-        return Part(modality, data=buffer.getvalue())
-    if modality is Modality.AUDIO and "array" in cell:
-        return Part(modality, data=_wav(np.asarray(cell["array"]), int(cell["sampling_rate"])))
-    raise ContentError(
-        f"a {modality} cell of type {type(cell).__name__} is not supported; give encoded bytes", code="malformed_part"
-    )
-
-
-def _wav(samples: NDArray[Any], rate: int) -> bytes:
-    import soundfile
-
-    buffer = BytesIO()
-    soundfile.write(buffer, samples, rate, format="WAV", subtype="FLOAT")
-    return buffer.getvalue()
+    return Part(modality, data=media_bytes(modality, cell))
