@@ -171,13 +171,15 @@ def _varlen(
 def _by_length(
     query: Tensor, key: Tensor, value: Tensor, packing: Packing, window: int | None, scale: float | None, dropout: float
 ) -> Tensor:
-    """One dense call per distinct length; slices of a packed tensor are views, so nothing is gathered."""
-    mixed, start = [], 0
-    for count, length in packing.groups:
-        stop = start + count * length
-        query_GASE, key_GASE, value_GASE = (
-            x[start:stop].view(count, length, *x.shape[1:]).transpose(1, 2) for x in (query, key, value)
-        )
+    """One dense call per distinct length; parts of a packed tensor are views, so nothing is gathered.
+
+    They are split all at once: going backward from a slice fills a tensor of the whole size, for each slice again.
+    """
+    mixed = []
+    sizes = [count * length for count, length in packing.groups]
+    parts = zip(packing.groups, *(x.split(sizes) for x in (query, key, value)), strict=True)
+    for (count, length), *three in parts:
+        query_GASE, key_GASE, value_GASE = (x.view(count, length, *x.shape[1:]).transpose(1, 2) for x in three)
         mixed_GASE = scaled_dot_product_attention(
             query_GASE,
             key_GASE,
@@ -188,7 +190,6 @@ def _by_length(
             enable_gqa=query.shape[1] != key.shape[1],
         )
         mixed.append(mixed_GASE.transpose(1, 2).flatten(0, 1))
-        start = stop
     return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
 
 
