@@ -36,7 +36,9 @@ SCHEMA = pa.schema(
     ]
 )
 FORMAT = {b"omnivec": b"shard/1"}
+# Who wants one medium reads its row group: at most so many rows, and bytes, unless a single one has more.
 MEDIA_ROWS_PER_GROUP = 256
+MEDIA_BYTES_PER_GROUP = 2**20
 
 
 def write_shard(path: Path, records: Iterable[Record], media: Mapping[str, tuple[Modality, bytes]]) -> None:
@@ -60,9 +62,23 @@ def write_shard(path: Path, records: Iterable[Record], media: Mapping[str, tuple
     schema = SCHEMA.with_metadata(FORMAT)
     options: dict[str, Any] = {"compression": "zstd", "compression_level": 19, "use_dictionary": True}
     with whole_file(path) as partial, pq.ParquetWriter(partial, schema, **options) as writer:
-        for start in range(0, len(media_rows), MEDIA_ROWS_PER_GROUP):
-            writer.write_table(pa.Table.from_pylist(media_rows[start : start + MEDIA_ROWS_PER_GROUP], SCHEMA))
+        for group in _groups(media_rows):
+            writer.write_table(pa.Table.from_pylist(group, SCHEMA))
         writer.write_table(pa.Table.from_pylist(record_rows, SCHEMA))
+
+
+def _groups(media_rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    group: list[dict[str, Any]] = []
+    held = 0
+    for row in media_rows:
+        size = len(row["bytes"])
+        if group and (len(group) == MEDIA_ROWS_PER_GROUP or held + size > MEDIA_BYTES_PER_GROUP):
+            yield group
+            group, held = [], 0
+        group.append(row)
+        held += size
+    if group:
+        yield group
 
 
 def read_records(path: Path, *, splits: Collection[str] = (), tasks: Collection[str] = ()) -> Iterator[Record]:

@@ -8,7 +8,7 @@ Shape legend: B tower inputs, T tokens per input, G cells per token, C channels.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,12 +30,18 @@ PARTS_PER_UNIT = 4
 
 
 class FeatureStore:
-    """Read access to a store; arrays are memory-mapped."""
+    """Read access to a store; arrays are memory-mapped, also in a process that an open store is sent to."""
 
-    def __init__(self, towers: str, arrays: dict[str, NDArray[np.float16]], index: dict[str, list[Any]]) -> None:
+    def __init__(
+        self, directory: Path, towers: str, arrays: dict[str, NDArray[np.float16]], index: dict[str, list[Any]]
+    ) -> None:
+        self.directory = directory
         self.towers = towers
         self._arrays = arrays
         self._index = index
+
+    def __reduce__(self) -> "tuple[Callable[[Path], FeatureStore], tuple[Path]]":
+        return FeatureStore.open, (self.directory.resolve(),)
 
     @classmethod
     def open(cls, directory: Path) -> "FeatureStore":
@@ -52,7 +58,7 @@ class FeatureStore:
             }
         except (OSError, ValueError, KeyError) as error:
             raise ArtifactError(f"{directory} is not a feature store: {error}; run the features step again") from error
-        return cls(document["towers"], arrays, document["items"])
+        return cls(directory, document["towers"], arrays, document["items"])
 
     def __contains__(self, digest: str) -> bool:
         return digest in self._index

@@ -48,12 +48,16 @@ class Preprocessor:
         self.bos, self.eos = self._special_ids()
         self.reader = MediaReader(config, self._ids)
 
+    def __reduce__(self) -> tuple[type["Preprocessor"], tuple[UnifiedConfig, str, frozenset[Modality]]]:
+        return Preprocessor, (self.config, self.tokenizer_json, self.modalities)
+
     def __call__(self, contents: Sequence[Content], store: FeatureStore | None = None) -> UnifiedBatch:
-        """Build a batch of N contents; see ``Encoder.preprocess`` for errors."""
+        """Build a batch of N contents, decoding each distinct part once; see ``Encoder.preprocess`` for errors."""
         sequences: list[list[int]] = []
         plans: dict[str, _Plan] = {}
+        units: dict[tuple[Modality, str], list[Unit]] = {}
         for row, content in enumerate(contents):
-            sequences.append(self._lay_out(row, content, store, plans))
+            sequences.append(self._lay_out(row, content, store, plans, units))
         longest = max(len(s) for s in sequences)
         token_ids_NL = np.zeros((len(sequences), longest), dtype=np.int64)
         mask_NL = np.zeros_like(token_ids_NL)
@@ -82,14 +86,24 @@ class Preprocessor:
         counts[Modality.TEXT] += has_text
         return counts
 
-    def _lay_out(self, row: int, content: Content, store: FeatureStore | None, plans: dict[str, _Plan]) -> list[int]:
+    def _lay_out(
+        self,
+        row: int,
+        content: Content,
+        store: FeatureStore | None,
+        plans: dict[str, _Plan],
+        units: dict[tuple[Modality, str], list[Unit]],
+    ) -> list[int]:
         ids = [self.bos]
         has_text = Modality.TEXT in content.modalities
         for part in self._checked_parts(content):
             if part.modality is Modality.TEXT:
                 ids += self._text_ids(part.text or "")
                 continue
-            for unit in self._units(part, store):
+            key = (part.modality, part.digest)  # the same GIF may be a picture and a clip
+            if key not in units:
+                units[key] = self._units(part, store)
+            for unit in units[key]:
                 plan = plans.setdefault(unit.tower, _Plan())
                 plan.units.append(unit)
                 plan.rows.append(row)
