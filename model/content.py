@@ -1,6 +1,7 @@
 """The unit of data: a content is an ordered list of parts and becomes one vector."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -38,11 +39,21 @@ class Part:
                 f"a {self.modality} part needs {'text and no data' if is_text else 'data and no text'}",
                 code="malformed_part",
             )
+        _check_unicode(self.text)
 
     @cached_property
     def digest(self) -> str:
         """Identity of the part's payload, the key of every cache."""
         return media_digest(self.data if self.data is not None else (self.text or "").encode())
+
+
+def _check_unicode(value: str | None) -> None:
+    """Refuse halves of surrogate pairs, which JSON may hold and UTF-8, thus tokenizers and digests, may not."""
+    if value is not None and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise ContentError(f"a text is no valid Unicode: {error}; send UTF-8", code="malformed_part") from error
 
 
 def text(value: str) -> Part:
@@ -70,6 +81,13 @@ def document(data: bytes) -> Part:
     return Part(Modality.DOCUMENT, data=data)
 
 
+def content_digest(parts: Iterable[tuple[Modality, str]], task: str | None, title: str | None = None) -> str:
+    """Identity of a content, from the modality and digest of each part."""
+    titled = [] if title is None else [f"title:{media_digest(title.encode())}"]
+    joined = "|".join([task or "", *titled, *(f"{modality}:{digest}" for modality, digest in parts)])
+    return hashlib.blake2b(joined.encode(), digest_size=16).hexdigest()
+
+
 @dataclass(frozen=True)
 class Content:
     """Ordered parts that yield one vector.
@@ -85,6 +103,7 @@ class Content:
     def __post_init__(self) -> None:
         if not self.parts:
             raise ContentError("a content needs at least one part", code="empty_content")
+        _check_unicode(self.title)
 
     @classmethod
     def of(cls, *parts: Part | str, task: str | None = None, title: str | None = None) -> "Content":
@@ -105,7 +124,4 @@ class Content:
     @cached_property
     def digest(self) -> str:
         """Identity of the content: task, title and parts in order."""
-        parts = [f"{p.modality}:{p.digest}" for p in self.parts]
-        titled = [] if self.title is None else [f"title:{media_digest(self.title.encode())}"]
-        joined = "|".join([self.task or "", *titled, *parts])
-        return hashlib.blake2b(joined.encode(), digest_size=16).hexdigest()
+        return content_digest([(p.modality, p.digest) for p in self.parts], self.task, self.title)

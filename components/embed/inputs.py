@@ -48,7 +48,10 @@ class Source:
         """What changes when the input does."""
         if self.line is not None:
             return f"{self.id}\n{self.line}"
-        stat = self.path.stat()
+        try:
+            stat = self.path.stat()
+        except OSError:  # a link to nowhere, or gone since; reading it will say so
+            return f"{self.id}\n{self.path}\n"
         return f"{self.id}\n{self.path}\n{stat.st_size}\n{stat.st_mtime_ns}"
 
 
@@ -76,10 +79,15 @@ def _under(path: Path) -> list[Source]:
         return _lines(path)
     if path.is_file():
         return [Source(str(path), path)]
-    files = sorted(p for p in path.rglob("*") if p.is_file() and not _hidden(p.relative_to(path)))
+    files = sorted(p for p in path.rglob("*") if _readable(p) and not _hidden(p.relative_to(path)))
     return [
         source for file in files for source in (_lines(file) if file.suffix == ".jsonl" else [Source(str(file), file)])
     ]
+
+
+def _readable(path: Path) -> bool:
+    """A file, or a link to nowhere, which must not be left out without a word; no folder, pipe or device."""
+    return path.is_file() or (path.is_symlink() and not path.exists())
 
 
 def _hidden(path: Path) -> bool:
@@ -96,9 +104,10 @@ def _lines(path: Path) -> list[Source]:
 def _id(line: str) -> str | None:
     try:
         found = json.loads(line)["id"]
+        str(found).encode()  # halves of surrogate pairs cannot be written
     except (ValueError, KeyError, TypeError):
         return None
-    return str(found)
+    return None if found is None else str(found)
 
 
 def read_source(source: Source, task: str | None, limits: Limits) -> Content:
@@ -149,13 +158,17 @@ def _modality(path: Path) -> Modality:
 def _file(path: Path, modality: Modality, limits: Limits) -> Part:
     limit = MAX_TEXT_BYTES if modality is Modality.TEXT else limits.max_media_bytes
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for, a device may have no end
+            raise ContentError(f"{path.name!r} is no file", code="file_unreadable")
         if (size := path.stat().st_size) > limit:
             raise ContentError(
                 f"{path.name} has {size} bytes, more than {limit}", code="media_too_large", limit="max_media_bytes"
             )
         data = path.read_bytes()
-    except OSError as error:
-        raise ContentError(f"cannot read {path}: {error.strerror}", code="file_unreadable") from error
+    except ContentError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise ContentError(f"cannot read {path.name!r}: {error}", code="file_unreadable") from error
     if modality is Modality.TEXT:
         return Part(modality, text=data.decode("utf-8", errors="replace"))
     return Part(modality, data=data)

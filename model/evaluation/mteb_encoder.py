@@ -1,8 +1,8 @@
 """An Omnivec encoder as an mteb encoder: anything mteb can run, runs on our models.
 
 mteb hands over batches of columns. Media cells may hold encoded bytes (our own tasks: the model then sees exactly the
-bytes that serving would see) or what official tasks hold (see ``model.evaluation.mteb_media``). Several columns together
-are the parts of one content: media first, then text, unless an ``order`` column says otherwise.
+bytes that serving would see) or what official tasks hold (see ``model.evaluation.mteb_media``). Several columns
+together are the parts of one content: media first, then text, unless an ``order`` column says otherwise.
 
 Shape legend: N contents, D dimensions.
 """

@@ -1,7 +1,7 @@
 """Sound and clips of mteb tasks as encoded bytes, so that a model sees what serving would see.
 
-mteb hands over decoder objects of torchcodec, which needs FFmpeg's libraries and often a CUDA build of torch. Where it is
-missing, datasets refuses to open such columns at all; we decode with our own readers anyway and only want the bytes.
+mteb hands over decoder objects of torchcodec, which needs FFmpeg's libraries and often a CUDA build of torch. Where it
+is missing, datasets refuses to open such columns at all; we decode with our own readers and only want the bytes.
 """
 
 from collections.abc import Mapping

@@ -19,6 +19,8 @@ from model.media.containers import check_container
 from model.media.mel import SAMPLE_RATE
 
 RATES = range(1_000, 768_001)
+UNKNOWN_FRAMES = 1 << 60  # libsndfile's count where a header tells none
+LOUDEST = 2.0**31  # samples of 32 bits that somebody wrote as floats without scaling them
 BLOCK_SAMPLES = 262_144  # of all channels together: libsndfile opens files of a thousand channels
 
 
@@ -41,8 +43,11 @@ def decode_audio(data: bytes, limits: Limits) -> NDArray[np.float32]:
             f"the audio ({container}) ends after {len(wave_N)} of {expected} frames: send it whole",
             code="audio_truncated",
         )
-    if not np.isfinite(wave_N).all():
-        raise ContentError("the audio holds NaN or infinite samples: encode it anew", code="audio_not_finite")
+    if not (np.abs(wave_N) <= LOUDEST).all():  # also false for NaN; beyond it arithmetic overflows further on
+        raise ContentError(
+            f"the audio holds NaN, infinite samples or samples above {LOUDEST:g}: encode it anew",
+            code="audio_not_finite",
+        )
     resampled_N = wave_N if rate == SAMPLE_RATE else soxr.resample(wave_N, rate, SAMPLE_RATE)
     # Exactly the length that `audio_seconds` announces, so that tokens counted from the header are the tokens made.
     exact_N = np.zeros(round(expected / rate * SAMPLE_RATE), dtype=np.float32)
@@ -78,6 +83,11 @@ def _check_header(file: soundfile.SoundFile, limits: Limits) -> None:
     if file.samplerate not in RATES:
         raise ContentError(
             f"the audio has a sample rate of {file.samplerate} Hz; accepted are {RATES[0]} to {RATES[-1]} Hz",
+            code="audio_undecodable",
+        )
+    if file.frames >= UNKNOWN_FRAMES:
+        raise ContentError(
+            "the audio does not tell its length (an encoder wrote it into a pipe): encode it anew into a file",
             code="audio_undecodable",
         )
     if file.frames == 0:

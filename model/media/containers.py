@@ -4,6 +4,7 @@ Decoders are lenient: they conceal a missing tail. A vector of half a clip is wr
 truncated media are refused before decoding.
 """
 
+import re
 import struct
 from collections.abc import Callable
 
@@ -25,6 +26,9 @@ MP3_RATE_SHIFT = {3: 0, 2: 1, 0: 2}  # MPEG 1, 2, 2.5
 MP3_BITRATES_1 = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 MP3_BITRATES_2 = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 PDF_TAIL = 1024
+# Marker of a JPEG segment: not a stuffed zero, not a restart, which stand inside entropy-coded data.
+JPEG_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
+JPEG_END, JPEG_SCAN, JPEG_BARE = 0xD9, 0xDA, (0x01, 0xD8)  # the bare ones have no length
 STREAMED_SIZE = 0xFFFFFFFF  # written into a WAV header by encoders that cannot seek back
 
 
@@ -89,6 +93,19 @@ SIGNATURES = (
 
 def _always(_: bytes) -> bool:
     return True
+
+
+def jpeg_scans(data: bytes) -> int:
+    """Scans of the first picture in a JPEG; what follows it (a preview, a clip of a telephone) does not count."""
+    at = scans = 0
+    while (found := JPEG_MARKER.search(data, at)) is not None:
+        marker, at = found[1][0], found.end()
+        if marker == JPEG_END:
+            break
+        if marker not in JPEG_BARE:
+            scans += marker == JPEG_SCAN
+            at += max(2, int.from_bytes(data[at : at + 2], "big"))
+    return scans
 
 
 def _png(data: bytes) -> bool:

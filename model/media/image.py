@@ -13,9 +13,11 @@ from PIL import Image, ImageOps
 from model.content import Modality
 from model.encoder import Limits
 from model.errors import ContentError
-from model.media.containers import check_container
+from model.media.containers import check_container, jpeg_scans
 
 WHITE = (255, 255, 255)
+# Encoders write about ten. A scan of 60 bytes costs as much as one of the whole picture, and thousands fit in a file.
+MAX_SCANS = 100
 
 
 def decode_image(data: bytes, limits: Limits, *, size: int) -> NDArray[np.uint8]:
@@ -28,7 +30,7 @@ def decode_image(data: bytes, limits: Limits, *, size: int) -> NDArray[np.uint8]
 
     Raises:
         ContentError: ``image_unsupported``, ``image_too_large`` (bytes or pixels, before decoding),
-            ``image_truncated`` or ``image_undecodable``.
+            ``image_too_complex`` (scans of a JPEG), ``image_truncated`` or ``image_undecodable``.
     """
     return _decoded(data, limits, size, lambda image: fit_square(image, size))
 
@@ -42,6 +44,11 @@ def _decoded(
     data: bytes, limits: Limits, size: int, shape: Callable[[Image.Image], NDArray[np.uint8]]
 ) -> NDArray[np.uint8]:
     container = check_container(data, Modality.IMAGE, limits)
+    if container == "jpeg" and (scans := jpeg_scans(data)) > MAX_SCANS:
+        raise ContentError(
+            f"the image (jpeg) has {scans} scans; at most {MAX_SCANS} are accepted: save it anew",
+            code="image_too_complex",
+        )
     try:
         # Only the decoder of the sniffed format is reachable.
         with Image.open(io.BytesIO(data), formats=(container.upper(),)) as image:

@@ -27,6 +27,12 @@ LINES = [
     {"id": "title", "text": "a cat", "task": "query", "title": "Cats"},
     {"id": "empty", "parts": []},
     ["no object"],
+    {"id": "half", "text": "\ud800 alone"},
+    {"id": "zero", "image": "a\0b.png"},
+    {"id": "device", "image": "/dev/zero"},
+    {"id": None, "text": ["no text"]},
+    {"id": None, "text": {}},
+    {"id": "half \ud800", "text": 3},
 ]
 
 
@@ -41,6 +47,7 @@ def folder(tmp_path: Path) -> Path:
     (root / "hello.ogg").write_bytes(make_ogg(1))
     (root / "note.txt").write_text("a note about cats")
     (root / "program.exe").write_bytes(b"MZ")
+    (root / "link.png").symlink_to(root / "moved away.png")
     (root / "list.jsonl").write_text("\n".join(json.dumps(line) for line in LINES) + "\n{broken\n\n")
     return root
 
@@ -78,11 +85,14 @@ def test_good_inputs_get_their_vectors_and_bad_ones_their_reasons(
         "task": "unknown_task",
         "title": "title_unused",
         "empty": "empty_content",
-        "list.jsonl:10": "malformed_line",
-        "list.jsonl:11": "malformed_line",
+        "link.png": "file_unreadable",
+        "half": "malformed_part",
+        "zero": "file_unreadable",
+        "device": "file_unreadable",
+        **{f"list.jsonl:{line}": "malformed_line" for line in (10, 14, 15, 16, 17)},
     }
     assert all(row["reason"] for row in skipped)
-    assert counts == {"inputs": 16, "embedded": 6, "skipped": 10, "resumed": 0}
+    assert counts == {"inputs": 23, "embedded": 6, "skipped": 17, "resumed": 0}
     assert not Path(f"{out}.parts").exists()
 
 
@@ -105,7 +115,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_file(
     assert not pieces.exists()
     counts = embed(folder, pieces, tiny_artifact)
     assert counts["resumed"] == 8
-    assert calls == [4, 4, 4, 4, 4]
+    assert calls == [4, 4, 4, 4, 4, 4, 3]
     assert pieces.read_bytes() == whole.read_bytes()
 
 
