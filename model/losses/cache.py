@@ -3,6 +3,8 @@
 GradCache (arXiv 2101.06983): embed every piece without a graph; differentiate the loss by the embeddings alone; embed
 every piece again, now with a graph, and go on backward from the cached gradients. The gradients are those of one big
 forward pass, if the second pass repeats the first one: so the state of the random generators is kept for each piece.
+While the loss is computed no activations are held, so there is room for those of some pieces: these are embedded once,
+with a graph, and go backward first. That costs no memory beyond what the others need after them.
 
 Shape legend: N embeddings of one side, n of one piece, D dimensions.
 """
@@ -18,10 +20,14 @@ from model.errors import ConfigError
 
 @dataclass(frozen=True)
 class Piece:
-    """Rows [n] of a side and how to embed them, shape [n, D]; the call may draw random numbers."""
+    """Rows [n] of a side and how to embed them, shape [n, D]; the call may draw random numbers.
+
+    ``cost`` is what its activations take, in any unit.
+    """
 
     rows_n: Tensor
     embed: Callable[[], Tensor]
+    cost: int = 1
 
 
 class RandomState:
@@ -39,8 +45,34 @@ class RandomState:
             torch.cuda.set_rng_state(self.cuda, self.device)
 
 
+@dataclass(frozen=True)
+class _Embedded:
+    """A piece after its first pass: vectors [n, D], with a graph or with what it takes to repeat the pass."""
+
+    piece: Piece
+    vectors_nD: Tensor
+    before: RandomState | None
+
+    @classmethod
+    def of(cls, piece: Piece, device: torch.device, *, graph: bool) -> "_Embedded":
+        if graph:
+            return cls(piece, piece.embed(), None)
+        before = RandomState(device)
+        with torch.no_grad():
+            return cls(piece, piece.embed(), before)
+
+    def backward(self, grad_ND: Tensor) -> None:
+        """Go on backward from the gradient by the vectors of the whole side."""
+        vectors_nD = self.vectors_nD
+        if self.before is not None:
+            self.before.restore()
+            vectors_nD = self.piece.embed()
+        if vectors_nD.requires_grad:  # a side may be frozen
+            torch.autograd.backward(vectors_nD, grad_ND[self.piece.rows_n.to(grad_ND.device)])
+
+
 def backward_in_pieces(
-    sides: Sequence[Sequence[Piece]], loss: Callable[..., dict[str, Tensor]], device: torch.device
+    sides: Sequence[Sequence[Piece]], loss: Callable[..., dict[str, Tensor]], device: torch.device, *, keep: int = 0
 ) -> dict[str, Tensor]:
     """Add the gradients of a loss over whole sides to the parameters, holding the activations of one piece at a time.
 
@@ -49,6 +81,8 @@ def backward_in_pieces(
         loss: takes one tensor [N, D] for each side; ``loss`` of its result is differentiated, so parameters that it
             uses itself, such as a temperature, get their gradients too.
         device: whose generator ``embed`` may use beside the CPU's.
+        keep: activations of pieces that cost so much together are held while the loss is computed, so that those
+            pieces are embedded once; as much as one piece may cost changes the peak of memory little.
 
     Returns:
         The result of ``loss``, detached.
@@ -56,30 +90,37 @@ def backward_in_pieces(
     Raises:
         ConfigError: pieces overlap or leave rows out.
     """
-    states: list[list[RandomState]] = []
+    kept = _kept([piece for pieces in sides for piece in pieces], keep)
+    embedded: list[list[_Embedded]] = []
     leaves: list[Tensor] = []
     for pieces in sides:
         _check(pieces)
-        states.append([])
-        parts = []
-        with torch.no_grad():
-            for piece in pieces:
-                states[-1].append(RandomState(device))
-                parts.append(piece.embed())
+        embedded.append([_Embedded.of(piece, device, graph=id(piece) in kept) for piece in pieces])
         order_N = torch.cat([piece.rows_n for piece in pieces]).argsort()
-        leaves.append(torch.cat(parts)[order_N.to(parts[0].device)].requires_grad_())
+        vectors_ND = torch.cat([done.vectors_nD.detach() for done in embedded[-1]])
+        leaves.append(vectors_ND[order_N.to(vectors_ND.device)].requires_grad_())
     after = RandomState(device)
     result = loss(*leaves)
     result["loss"].backward()  # type: ignore[no-untyped-call]
-    for pieces, before, leaf in zip(sides, states, leaves, strict=True):
-        assert leaf.grad is not None
-        for piece, state in zip(pieces, before, strict=True):
-            state.restore()
-            embedded_nD = piece.embed()
-            if embedded_nD.requires_grad:  # a side may be frozen
-                torch.autograd.backward(embedded_nD, leaf.grad[piece.rows_n.to(leaf.device)])
+    grads = [leaf.grad for leaf in leaves]
+    for again in (False, True):  # what holds activations first
+        for done_pieces, grad_ND in zip(embedded, grads, strict=True):
+            assert grad_ND is not None
+            for done in done_pieces:
+                if (done.before is not None) is again:
+                    done.backward(grad_ND)
     after.restore()
     return {name: value.detach() for name, value in result.items()}
+
+
+def _kept(pieces: Sequence[Piece], room: int) -> set[int]:
+    """Identities of the pieces whose activations are kept: the most expensive first, as long as there is room."""
+    kept = set()
+    for piece in sorted(pieces, key=lambda piece: -piece.cost):
+        if piece.cost <= room:
+            kept.add(id(piece))
+            room -= piece.cost
+    return kept
 
 
 def _check(pieces: Sequence[Piece]) -> None:

@@ -84,7 +84,7 @@ class ContrastiveModule(lightning.LightningModule):
         """Gradients of the whole batch into ``.grad``, with the activations of few contents at a time."""
         self.zero_grad(set_to_none=True)
         sides = [pieces_of(side, budget, self.embed) for side in (batch.query, batch.document)]
-        return backward_in_pieces(sides, partial(self.loss, batch), self.device)
+        return backward_in_pieces(sides, partial(self.loss, batch), self.device, keep=budget)
 
     def _reach_all(self, loss: Tensor) -> Tensor:
         """The same loss; going backward from it reaches each parameter where several processes train together.

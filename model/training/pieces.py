@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.encoding import plan_batches
+from model.encoding import MEDIA_COST, plan_batches
 from model.losses.cache import Piece
 from model.sentence_transformer.batch import Group, GroupedBatch
 from model.training.batch import Pooled, Side
@@ -18,8 +18,33 @@ from model.unified.batch import Indices, MediaTokens, TowerCall, UnifiedBatch
 
 
 def pieces_of(side: Side, budget: int, embed: Callable[[Side], Tensor]) -> list[Piece]:
-    """Pieces of ``side``, longest contents first, each of at most ``budget`` padded tokens or of one content."""
-    return [Piece(torch.from_numpy(rows_n), lambda part=part: embed(part)) for rows_n, part in cut(side, budget)]  # type: ignore[misc]
+    """Pieces of ``side``, dearest contents first, each of at most ``budget`` padded tokens or of one content.
+
+    What a tower has yet to see counts ``MEDIA_COST`` tokens besides.
+    """
+    return [
+        Piece(torch.from_numpy(rows_n), lambda part=part: embed(part), cost_of(part))  # type: ignore[misc]
+        for rows_n, part in cut(side, budget)
+    ]
+
+
+def cost_of(part: Side) -> int:
+    """Padded tokens of a part, inputs of towers included; contents of which only the head is left count one each."""
+    if isinstance(part, Pooled):
+        return len(part.states_NH)
+    if isinstance(part, UnifiedBatch):
+        return int(loads(part).max()) * len(part)
+    ids = [group.features.get("input_ids") for group in part.groups]
+    return sum(i.numel() if i is not None else len(g.rows) for i, g in zip(ids, part.groups, strict=True))
+
+
+def loads(batch: UnifiedBatch) -> Indices:
+    """Tokens of each content, and what the towers have to do for it in tokens; shape [N]."""
+    load_N: Indices = batch.mask_NL.sum(1)
+    for media in batch.media.values():
+        for call in media.calls:
+            np.add.at(load_N, media.row_K[call.tokens_BT[:, 0]], MEDIA_COST)
+    return load_N
 
 
 def cut(side: Side, budget: int) -> Iterator[tuple[Indices, Side]]:
@@ -27,7 +52,7 @@ def cut(side: Side, budget: int) -> Iterator[tuple[Indices, Side]]:
     if isinstance(side, Pooled):
         yield np.arange(len(side.states_NH)), side  # only the head is left to do
     elif isinstance(side, UnifiedBatch):
-        for members in plan_batches(side.mask_NL.sum(1).tolist(), budget):
+        for members in plan_batches(loads(side).tolist(), budget):
             rows_n = np.array(members)
             yield rows_n, take_rows(side, rows_n)
     else:

@@ -29,7 +29,7 @@ def loss_of(query: torch.Tensor, document: torch.Tensor) -> dict[str, torch.Tens
 
 
 def pieces(model: nn.Module, rows: torch.Tensor, plan: list[list[int]]) -> list[Piece]:
-    return [Piece(torch.tensor(p), lambda p=p: model(rows[p])) for p in plan]
+    return [Piece(torch.tensor(p), lambda p=p: model(rows[p]), len(p)) for p in plan]
 
 
 PLANS = ([[4, 0, 5], [1, 2], [3]], [[8, 1], [0, 2, 3, 4], [7, 6, 5]])
@@ -39,13 +39,15 @@ def gradients(model: nn.Module) -> list[torch.Tensor]:
     return [p.grad.clone() for p in model.parameters()]
 
 
-def test_cached_equals_plain() -> None:
+@pytest.mark.parametrize("keep", [0, 3, 7, 100])
+def test_cached_equals_plain(keep: int) -> None:
     model, (query, document) = network(), inputs()
     plain = loss_of(model(query), model(document))["loss"]
     plain.backward()
     expected = gradients(model)
     model.zero_grad()
-    parts = backward_in_pieces([pieces(model, x, p) for x, p in zip(inputs(), PLANS, strict=True)], loss_of, CPU)
+    sides = [pieces(model, x, p) for x, p in zip(inputs(), PLANS, strict=True)]
+    parts = backward_in_pieces(sides, loss_of, CPU, keep=keep)
     assert float(parts["loss"]) == pytest.approx(plain.item(), rel=1e-12)
     for found, want in zip(gradients(model), expected, strict=True):
         assert want.abs().max() > 1e-3
@@ -62,7 +64,53 @@ def dropout_reference(model: nn.Module) -> list[torch.Tensor]:
     return gradients(model)
 
 
-def test_dropout_is_the_same_in_both_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("keep", "calls"), [(0, 12), (2, 11), (4, 11), (7, 10), (15, 6)])
+def test_pieces_are_embedded_once_where_there_is_room(keep: int, calls: int) -> None:
+    """The most expensive go first: of 3, 2, 1, 2, 4 and 3 rows, four rows of room hold the piece of four."""
+    model, seen = network(), []
+    model.register_forward_hook(lambda *_: seen.append(torch.is_grad_enabled()))
+    sides = [pieces(model, x, p) for x, p in zip(inputs(), PLANS, strict=True)]
+    backward_in_pieces(sides, loss_of, CPU, keep=keep)
+    assert len(seen) == calls
+    assert sum(seen) == 6
+
+
+def test_never_more_activations_than_the_room_holds() -> None:
+    """Those that were kept are gone before the first of the others is embedded again."""
+    alive: list[int] = []
+    held = [0]
+
+    class Count(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x: torch.Tensor) -> torch.Tensor:
+            if torch.is_grad_enabled() or x.requires_grad:
+                ctx.rows = len(x)
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, grad: torch.Tensor) -> torch.Tensor:
+            held[0] -= ctx.rows
+            return grad
+
+    model = network()
+
+    def embed(rows: torch.Tensor) -> torch.Tensor:
+        if torch.is_grad_enabled():
+            held[0] += len(rows)
+            alive.append(held[0])
+        return Count.apply(model(rows))
+
+    sides = [[Piece(torch.tensor(p), lambda p=p, x=x: embed(x[p]), len(p)) for p in plan]
+             for x, plan in zip(inputs(), PLANS, strict=True)]  # fmt: skip
+    backward_in_pieces(sides, loss_of, CPU, keep=5)
+    assert max(alive) == 5
+    assert held[0] == 0
+    backward_in_pieces(sides, loss_of, CPU, keep=100)
+    assert max(alive) == 15, "this test can see more"
+
+
+@pytest.mark.parametrize("keep", [0, 5, 100])
+def test_dropout_is_the_same_in_both_passes(monkeypatch: pytest.MonkeyPatch, keep: int) -> None:
     model = network(dropout=0.5)
     torch.manual_seed(3)
     expected = dropout_reference(model)
@@ -70,7 +118,7 @@ def test_dropout_is_the_same_in_both_passes(monkeypatch: pytest.MonkeyPatch) -> 
     model.zero_grad()
     torch.manual_seed(3)
     sides = [pieces(model, x, p) for x, p in zip(inputs(), PLANS, strict=True)]
-    backward_in_pieces(sides, loss_of, CPU)
+    backward_in_pieces(sides, loss_of, CPU, keep=keep)
     assert all(torch.allclose(f, w, rtol=1e-9, atol=1e-12) for f, w in zip(gradients(model), expected, strict=True))
     assert torch.equal(torch.get_rng_state(), state), "what comes after draws what it would have drawn"
 
@@ -81,7 +129,8 @@ def test_dropout_is_the_same_in_both_passes(monkeypatch: pytest.MonkeyPatch) -> 
     assert not all(torch.allclose(f, w, rtol=1e-2) for f, w in zip(gradients(model), expected, strict=True))
 
 
-def test_weights_learn_under_autocast() -> None:
+@pytest.mark.parametrize("keep", [0, 4])
+def test_weights_learn_under_autocast(keep: int) -> None:
     """Casts of weights that autocast caches in the pass without a graph must not be used in the one with a graph."""
     model = network(dtype=torch.float32)
     query, document = inputs(torch.float32)
@@ -92,7 +141,7 @@ def test_weights_learn_under_autocast() -> None:
     model.zero_grad()
     with torch.autocast("cpu", torch.bfloat16):
         sides = [pieces(model, x, p) for x, p in zip((query, document), PLANS, strict=True)]
-        backward_in_pieces(sides, loss_of, CPU)
+        backward_in_pieces(sides, loss_of, CPU, keep=keep)
     for found, want in zip(gradients(model), expected, strict=True):
         assert want.norm() > 1e-2
         assert (found - want).norm() <= 0.03 * want.norm()

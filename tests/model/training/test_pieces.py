@@ -12,11 +12,12 @@ from torch.utils.data import DataLoader
 from data.sampling import Draw
 from model.artifact import load_encoder
 from model.content import Content, Modality, Part
+from model.encoding import MEDIA_COST
 from model.losses.pairing import Pairing
 from model.training.batch import StepBatch
 from model.training.config import StageConfig
 from model.training.module import ContrastiveModule
-from model.training.pieces import cut, take_rows
+from model.training.pieces import cut, pieces_of, take_rows
 from tests.conftest import make_mp4, make_ogg, make_png
 
 TEXTS = ("a cat", "a much longer text about nothing in particular that goes on", "dog", "two words")
@@ -43,6 +44,13 @@ def test_vectors_are_those_of_the_whole_batch(tiny_encoder) -> None:
             assert len(rows) == 1 or piece.mask_NL.size <= 24
     assert take_rows(batch, np.array([8])).mask_NL.shape[1] < batch.mask_NL.shape[1]
     assert not take_rows(batch, np.array([8])).media
+
+
+def test_what_a_tower_has_yet_to_see_weighs_more(tiny_encoder) -> None:
+    """A picture is two or three tokens of the trunk, and thousands of them in one piece would not fit the tower."""
+    batch = tiny_encoder.preprocess([Content.of(Part(Modality.IMAGE, data=make_png(i))) for i in range(5)])
+    assert [len(rows) for rows, _ in cut(batch, 2 * (MEDIA_COST + batch.mask_NL.shape[1]))] == [2, 2, 1]
+    assert [piece.cost for piece in pieces_of(batch, 10**6, tiny_encoder)] == [5 * MEDIA_COST + batch.mask_NL.size]
 
 
 def stage(**changes) -> StageConfig:
