@@ -1,16 +1,21 @@
 """From draws to batches: resolves media, adds hard negatives, and pools texts once while the trunk is frozen.
 
+A batch is drawn, and cut to this process's share, before a byte of media is read. What happens then may happen in a
+worker (see :mod:`model.training.loading`), which holds the preprocessing and an index of the media, but no records.
+
 Shape legend: N queries, M documents, H trunk width.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from components.train.pairs import Members, members_of, pairing_of
+from data.access import MediaAccess
 from data.corpus import Corpus
 from data.sampling import Draw, TaskSampler
 from model.content import Content, Modality
@@ -20,11 +25,84 @@ from model.parallel import side_by_side
 from model.progress import progress
 from model.prompts import drop_prefixes
 from model.training.batch import Pooled, Side, StepBatch
-from model.training.families import TorchEncoder
+from model.training.families import TorchEncoder, preprocessing_of
 from model.training.world import ALONE, World
 from model.unified.encoder import UnifiedEncoder
 
 POOL_BATCH_TOKENS = 1024
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the batch of a step is made of, with the shard of each record."""
+
+    step: int
+    draw: Draw
+    shards: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Digests of the texts of a side whose pooled states are to be looked up."""
+
+    digests: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BatchWork:
+    """Makes the batch of an order; small enough to be sent to a worker.
+
+    Args:
+        media: gives bytes for digests.
+        preprocess: of the encoder, without its weights.
+        loss: of the stage; it says which labels the batches carry.
+        prefix_dropout: share of contents that lose their task prefix.
+        seed: with the step it decides which ones.
+        pooled: whether the states of all texts are known, so that a side of texts alone needs no preprocessing.
+    """
+
+    media: MediaAccess
+    preprocess: Callable[[Sequence[Content]], Side]
+    loss: LossConfig
+    prefix_dropout: float
+    seed: int
+    pooled: bool = False
+
+    def __call__(self, order: Order) -> StepBatch:
+        """The batch; a side may be :class:`Texts` still."""
+        draw, members = order.draw, self.members(order)
+        return StepBatch(
+            task=draw.task,
+            step=order.step,
+            query=self._side(members.queries),
+            document=self._side(members.documents),
+            pairing=pairing_of(draw, members, draw.task.loss or self.loss),
+            ids=tuple(record.id for record in draw.records),
+        )
+
+    def members(self, order: Order) -> Members:
+        """Queries and documents with their task prefixes.
+
+        The task prefix is part of a content's identity, so a text with and without its prefix is pooled twice.
+        """
+        draw, step = order.draw, order.step
+        examples = [self.media.resolve(r, shard) for r, shard in zip(draw.records, order.shards, strict=True)]
+        members = members_of(draw, examples)
+        queries = self._prompted(members.queries, draw.task.query_task, step, side=0)
+        documents = self._prompted(members.documents, draw.task.document_task, step, side=1)
+        return replace(members, queries=queries, documents=documents)
+
+    def _prompted(self, contents: list[Content], task: str | None, step: int, *, side: int) -> list[Content]:
+        """Name the task of each content, but for those that prefix dropout takes it from."""
+        if task is None:
+            return contents
+        named = [replace(content, task=task) for content in contents]
+        return drop_prefixes(named, self.prefix_dropout, seed=self.seed, step=step, side=side)
+
+    def _side(self, contents: Sequence[Content]) -> Side:
+        if self.pooled and all_text(contents):
+            return Texts(tuple(c.digest for c in contents))  # type: ignore[return-value] # until it is finished
+        return self.preprocess(contents)
 
 
 class BatchMaker:
@@ -57,26 +135,26 @@ class BatchMaker:
         self.corpus = corpus
         self.sampler = sampler
         self.encoder = encoder
-        self.prefix_dropout = prefix_dropout
-        self.seed = seed
-        self.loss = loss or LossConfig()
         self.world = world
+        self.work = BatchWork(
+            corpus.media, preprocessing_of(encoder), loss or LossConfig(), prefix_dropout=prefix_dropout, seed=seed
+        )
         self._pooled: dict[str, NDArray[np.float32]] = {}
         for step in np.unique(sampler.schedule, return_index=True)[1]:
-            self._draw(int(step))  # now rather than hours later
+            self.order(int(step))  # now rather than hours later
 
     def __call__(self, step: int) -> StepBatch:
         """This process's share of the batch of ``step``."""
-        draw = self._draw(step)
-        members = self._members(draw, step)
-        return StepBatch(
-            task=draw.task,
-            step=step,
-            query=self._side(members.queries),
-            document=self._side(members.documents),
-            pairing=pairing_of(draw, members, draw.task.loss or self.loss),
-            ids=tuple(record.id for record in draw.records),
-        )
+        return self.finish(self.work(self.order(step)))
+
+    def order(self, step: int) -> Order:
+        """What this process's share of the batch of ``step`` is made of."""
+        draw = self.sampler.draw(step).share(self.world.rank, self.world.processes)
+        return Order(step, draw, tuple(self.corpus.shard_of(record) for record in draw.records))
+
+    def finish(self, made: StepBatch) -> StepBatch:
+        """The batch that ``work`` made, with the states of texts that were pooled before."""
+        return replace(made, query=self._looked_up(made.query), document=self._looked_up(made.document))
 
     def pool_texts(self, steps: Iterable[int]) -> int:
         """Pool every text that the steps will use; only right while trunk and table of a unified encoder are frozen.
@@ -86,9 +164,9 @@ class BatchMaker:
         """
         texts: dict[str, Content] = {}
         for step in steps:
-            members = self._members(self._draw(step), step)
+            members = self.work.members(self.order(step))
             for side in (members.queries, members.documents):
-                if _all_text(side):
+                if all_text(side):
                     texts.update((c.digest, c) for c in side)
         contents = list(texts.values())
         encoder = self.encoder
@@ -104,33 +182,15 @@ class BatchMaker:
         pooled = side_by_side(pool, batches)
         for places, states_NH in progress(pooled, total=len(batches), desc="pool texts", unit="batch"):
             self._pooled.update((contents[i].digest, state) for i, state in zip(places, states_NH, strict=True))
+        self.work = replace(self.work, pooled=bool(contents))
         return len(contents)
 
-    def _draw(self, step: int) -> Draw:
-        return self.sampler.draw(step).share(self.world.rank, self.world.processes)
-
-    def _members(self, draw: Draw, step: int) -> Members:
-        """Queries and documents with their task prefixes.
-
-        The task prefix is part of a content's identity, so a text with and without its prefix is pooled twice.
-        """
-        members = members_of(draw, [self.corpus.resolve(record) for record in draw.records])
-        queries = self._prompted(members.queries, draw.task.query_task, step, side=0)
-        documents = self._prompted(members.documents, draw.task.document_task, step, side=1)
-        return replace(members, queries=queries, documents=documents)
-
-    def _prompted(self, contents: list[Content], task: str | None, step: int, *, side: int) -> list[Content]:
-        """Name the task of each content, but for those that prefix dropout takes it from."""
-        if task is None:
-            return contents
-        named = [replace(content, task=task) for content in contents]
-        return drop_prefixes(named, self.prefix_dropout, seed=self.seed, step=step, side=side)
-
-    def _side(self, contents: Sequence[Content]) -> Side:
-        if self._pooled and _all_text(contents):
-            return Pooled(np.stack([self._pooled[c.digest] for c in contents]))
-        return self.encoder.preprocess(contents)
+    def _looked_up(self, side: Side | Texts) -> Side:
+        if isinstance(side, Texts):
+            return Pooled(np.stack([self._pooled[digest] for digest in side.digests]))
+        return side
 
 
-def _all_text(contents: Sequence[Content]) -> bool:
+def all_text(contents: Sequence[Content]) -> bool:
+    """Whether no content holds media."""
     return all(c.modalities == {Modality.TEXT} for c in contents)

@@ -69,7 +69,16 @@ def run(
     texts = make_batch.pool_texts(range(stage.steps)) if frozen_trunk else 0
     parameters = sum(p.numel() for n, p in encoder.named_parameters() if n in rates)
     try:
-        first = run_stage(encoder, stage, make_batch, checkpoints=checkpoints, sinks=sinks, world=world)
+        first = run_stage(
+            encoder,
+            stage,
+            make_batch,
+            checkpoints=checkpoints,
+            sinks=sinks,
+            world=world,
+            workers=config.launch.workers,
+            prefetch=config.launch.prefetch,
+        )
     finally:
         if report is not None and world.first:  # of a stage that failed, too: that is when it is wanted most
             _write_page(stage, checkpoints, report)

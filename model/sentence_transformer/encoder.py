@@ -58,6 +58,12 @@ class SentenceTransformerEncoder(nn.Module):
         if not config.dimensions:
             self.config = self.config.model_copy(update={"dimensions": (self._width(),)})
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_counts": {}, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({**state, "_lock": threading.Lock()})
+
     @property
     def dimensions(self) -> tuple[int, ...]:
         """Matryoshka dimensions, largest first."""
@@ -93,7 +99,8 @@ class SentenceTransformerEncoder(nn.Module):
         found: list[Tensor] = []
         order: list[int] = []
         for group in batch.groups:
-            features = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in group.features.items()}
+            given = group.features.items()
+            features = {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in given}
             found.append(self.model(features)["sentence_embedding"].float())
             order += group.rows
         vectors_ND = normalize(torch.cat(found), dim=-1)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from model.losses.pairing import Pairing
 from model.sentence_transformer.batch import GroupedBatch
 from model.training.config import TaskConfig
+from model.transfer import pinned
 from model.unified.batch import UnifiedBatch
 
 
@@ -50,3 +51,8 @@ class StepBatch:
     pairing: Pairing
     ids: tuple[str, ...] = ()
     teacher: TeacherVectors | None = None
+
+    def pin_memory(self) -> "StepBatch":
+        """The same batch in page-locked memory; the data loader of torch asks for it where there is an accelerator."""
+        found: StepBatch = pinned(self)
+        return found

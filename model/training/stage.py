@@ -1,12 +1,11 @@
 """Runs one stage: from an encoder and a stream of batches to a trained encoder, resumable at any step."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import lightning
 import torch
 from lightning.pytorch.strategies import DDPStrategy
-from torch.utils.data import DataLoader, IterableDataset
 
 from model.training.batch import StepBatch
 from model.training.checkpoints import CheckpointStore
@@ -15,25 +14,13 @@ from model.training.families import TorchEncoder
 from model.training.flops import TrunkFlops, peak_of
 from model.training.guard import Guard, out_of_memory
 from model.training.history import History
+from model.training.loading import Loading
 from model.training.meter import Meter, WaitClock
 from model.training.module import ContrastiveModule
 from model.training.report import ProgressReport, ScalarSink
 from model.training.saving import Saving, Snapshots
 from model.training.world import ALONE, World
 from model.unified.encoder import UnifiedEncoder
-
-
-class StepStream(IterableDataset[StepBatch]):
-    """Batches from the trainer's current step on: that is what makes a resume continue instead of repeat."""
-
-    def __init__(self, make: Callable[[int], StepBatch], steps: int, start: Callable[[], int]) -> None:
-        self.make = make
-        self.steps = steps
-        self.start = start
-
-    def __iter__(self) -> Iterator[StepBatch]:
-        for step in range(self.start(), self.steps):
-            yield self.make(step)
 
 
 def run_stage(
@@ -44,6 +31,8 @@ def run_stage(
     checkpoints: Path,
     sinks: Sequence[ScalarSink] = (),
     world: World = ALONE,
+    workers: int = 0,
+    prefetch: int = 2,
 ) -> int:
     """Train ``encoder`` in place, together with the other processes of ``world``.
 
@@ -54,6 +43,8 @@ def run_stage(
         checkpoints: directory of this very stage; what is in it is continued.
         sinks: receivers of logged scalars, called in the first process only.
         world: who trains together; each process holds the whole model (data parallel).
+        workers: processes that make batches ahead, see :class:`model.training.loading.Loading`.
+        prefetch: batches that each of them makes ahead.
 
     Returns:
         The step from which the run started: 0, or more when it resumed.
@@ -89,11 +80,13 @@ def run_stage(
             Saving(store, stage),
         ],
     )
-    stream = StepStream(make_batch, stage.steps, lambda: trainer.global_step)
+    loading = Loading(make_batch, stage.steps, lambda: trainer.global_step, workers=workers, prefetch=prefetch)
     try:
-        trainer.fit(module, DataLoader(stream, batch_size=None), ckpt_path=resume, weights_only=True)
+        trainer.fit(module, loading, ckpt_path=resume, weights_only=True)
     except (MemoryError, RuntimeError) as error:
         raise out_of_memory(error, stage, guard.batch) or error from error
+    finally:
+        loading.close()
     encoder.requires_grad_(False).eval()
     return first
 

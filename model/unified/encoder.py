@@ -15,6 +15,7 @@ from model.content import Content, Modality
 from model.encoder import Limits
 from model.features import FeatureStore, digest_of_towers
 from model.towers import build_tower
+from model.transfer import on_device
 from model.unified.batch import MediaTokens, UnifiedBatch
 from model.unified.config import UnifiedConfig
 from model.unified.frontends import PictureFrontend, SoundFrontend
@@ -114,12 +115,12 @@ class UnifiedEncoder(nn.Module):
                 place = packing.slots(media.row_K, media.column_K)
                 embeds_TH = embeds_TH.index_put((place,), self.media_tokens(name, media).to(embeds_TH.dtype))
             return packing.mean(run_packed(self.trunk, embeds_TH, packing))
-        embeds_NLH = self.table(torch.from_numpy(batch.token_ids_NL).to(device)).to(self.dtype)
+        embeds_NLH = self.table(on_device(batch.token_ids_NL, device)).to(self.dtype)
         for name, media in batch.media.items():
             tokens_KH = self.media_tokens(name, media)
-            place_2K = (torch.from_numpy(media.row_K).to(device), torch.from_numpy(media.column_K).to(device))
+            place_2K = (on_device(media.row_K, device), on_device(media.column_K, device))
             embeds_NLH = embeds_NLH.index_put(place_2K, tokens_KH.to(embeds_NLH.dtype))
-        return self.pool_embeds(embeds_NLH, torch.from_numpy(batch.mask_NL).to(device))
+        return self.pool_embeds(embeds_NLH, on_device(batch.mask_NL, device))
 
     def pool_embeds(self, embeds_NLH: Tensor, mask_NL: Tensor, **options: Tensor) -> Tensor:
         """Run the trunk, with ``options`` of its own, and average over the positions that ``mask_NL`` keeps."""
@@ -131,14 +132,14 @@ class UnifiedEncoder(nn.Module):
     def media_tokens(self, name: str, media: MediaTokens) -> Tensor:
         """Tower (where features are not given) and projector: tokens [K, H] of one modality."""
         device = self.head.weight.device
-        positions_K = torch.from_numpy(media.position_K).to(device)
+        positions_K = on_device(media.position_K, device)
         known_KGC = media.features_KGC
-        features_KGC = None if known_KGC is None else torch.from_numpy(known_KGC).to(device, self.dtype)
+        features_KGC = None if known_KGC is None else on_device(known_KGC, device, self.dtype)
         for call in media.calls:
-            cells_BTGC = self.frontends[name](torch.from_numpy(call.inputs).to(device, self.dtype))
+            cells_BTGC = self.frontends[name](on_device(call.inputs, device, self.dtype))
             if features_KGC is None:
                 features_KGC = cells_BTGC.new_zeros(len(positions_K), *cells_BTGC.shape[2:])
-            index = torch.from_numpy(call.tokens_BT.reshape(-1)).to(device)
+            index = on_device(call.tokens_BT.reshape(-1), device)
             features_KGC = features_KGC.index_put((index,), cells_BTGC.flatten(0, 1))
         assert features_KGC is not None
         tokens_KH: Tensor = self.projectors[name](features_KGC, positions_K)

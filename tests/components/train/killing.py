@@ -4,7 +4,7 @@ import multiprocessing
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-PRELOAD = ["lightning", "torch", "transformers", "components.train.feed", "model.training.stage"]
+PRELOAD = ["transformers", "components.train.feed", "model.training.stage"]
 STEPS = 40
 
 
@@ -15,15 +15,16 @@ def context() -> multiprocessing.context.BaseContext:
     return made
 
 
-def start(dataset: Path, model: Path, where: Path, pause: float = 0.0, every: int = 1) -> BaseProcess:
+def start(dataset: Path, model: Path, where: Path, pause: float = 0.0, every: int = 1, workers: int = 0) -> BaseProcess:
     """Start the stage, with a checkpoint ``every`` so many steps and ``pause`` seconds after each step."""
-    process = context().Process(target=train, args=(dataset, model, where, pause, every))
+    where.mkdir(parents=True, exist_ok=True)
+    process = context().Process(target=train, args=(dataset, model, where, pause, every, workers))
     process.start()
     return process
 
 
-def train(dataset: Path, model: Path, where: Path, pause: float, every: int) -> None:
-    """Train; the step reached is in the file ``at``."""
+def train(dataset: Path, model: Path, where: Path, pause: float, every: int, workers: int) -> None:
+    """Train; the step reached is in the file ``at``, the processes that make batches in ``workers``."""
     import time
 
     import torch
@@ -43,11 +44,14 @@ def train(dataset: Path, model: Path, where: Path, pause: float, every: int) -> 
     }
 
     def note(_: object, step: int) -> None:
+        if workers and not (where / "at").exists():
+            pids = [str(child.pid) for child in multiprocessing.active_children()]
+            (where / "workers").write_text(" ".join(pids))
         (where / "at").write_text(str(step))
         time.sleep(pause)
 
     run(
-        TrainConfig.parse({"stage": stage}),
+        TrainConfig.parse({"stage": stage, "launch": {"workers": workers}}),
         dataset=dataset,
         model=model,
         features=None,
