@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from model.artifact import load_encoder
-from model.content import Content, audio, image, video
+from model.content import Content, audio, document, image, video
 from model.encoding import encode_contents
 from model.errors import ArtifactError
 from model.unified.onnx_export import _out_of_place, export_onnx
@@ -26,7 +26,7 @@ def exported(tiny_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @pytest.mark.timeout(180)
-def test_onnx_equals_torch(exported: Path) -> None:
+def test_onnx_equals_torch(exported: Path, pdf_bytes: bytes) -> None:
     contents = [
         Content.of("one"),
         Content.of("a longer text with more words in it", task="query"),
@@ -34,12 +34,34 @@ def test_onnx_equals_torch(exported: Path) -> None:
         Content.of(audio(make_ogg(1, 0.3))),
         Content.of(audio(make_ogg(2, 7.2))),
         Content.of(video(make_mp4(1, frames=3)), "backwards"),
+        Content.of(document(pdf_bytes)),
+        Content.of("of pages", document(pdf_bytes), audio(make_ogg(4, 0.7))),
         Content.of("mixed", image(make_png(5)), audio(make_ogg(3)), video(make_mp4(2)), "end"),
     ]
     torch_vectors = encode_contents(load_encoder(exported), contents, desc="")
     onnx_vectors = encode_contents(load_encoder(exported, backend="onnx"), contents, desc="")
     assert (torch_vectors * onnx_vectors).sum(1).min() > 0.99999
     assert (torch_vectors @ torch_vectors.T).min() < 0.99, "all vectors are alike: the comparison would prove nothing"
+
+
+def test_graphs_are_valid_and_take_any_batch_and_length(exported: Path) -> None:
+    import onnx
+
+    names = {"table", "trunk", "image", "video", "audio"}
+    assert {path.stem for path in (exported / "onnx").glob("*.onnx")} == names
+    for name in names:
+        path = exported / "onnx" / f"{name}.onnx"
+        onnx.checker.check_model(str(path), full_check=True)
+        for value in onnx.load(path).graph.input:
+            free = [axis for axis, size in enumerate(value.type.tensor_type.shape.dim) if size.dim_param]
+            assert free[0] == 0, f"{name}: the batch of {value.name} is fixed"
+            assert name not in ("table", "trunk") or free == [0, 1]
+    torch_form, onnx_form = load_encoder(exported), load_encoder(exported, backend="onnx")
+    longest = Content.of(*["word " * 100] * 3, "x" * 126)
+    assert sum(torch_form.count_tokens(longest).values()) == torch_form.limits.max_tokens
+    for contents in ([longest], [Content.of("")], [Content.of(image(make_png(1)))] * 9, [longest] * 2):
+        exact, found = (encode_contents(e, contents, desc="") for e in (torch_form, onnx_form))
+        assert (exact * found).sum(1).min() > 0.99999
 
 
 def test_an_artifact_without_graphs_says_what_to_do(tiny_artifact: Path) -> None:
@@ -51,7 +73,7 @@ def test_int8_is_close_smaller_and_not_the_same(exported: Path) -> None:
     import onnx
 
     fp32 = {path.stem: path.stat().st_size for path in (exported / "onnx").glob("*.onnx")}
-    sizes = quantize_graphs(exported / "onnx")
+    sizes = quantize_graphs(exported)
     assert set(sizes) == {"int8/trunk", "int8/audio"}
     kinds = {node.op_type for node in onnx.load(exported / "onnx/int8/trunk.onnx").graph.node}
     assert "MatMulInteger" in kinds

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AutoConfig, AutoModel
 
-from model.content import Content, audio, image, video
+from model.content import Content, audio, document, image, video
 from model.errors import ConfigError
 from model.unified import packed
 from model.unified.packed import ATTENTION, Packing, run_packed
@@ -102,6 +102,27 @@ def test_loss_and_gradients_equal_those_of_padding(tiny_encoder) -> None:
     for name, expected in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], expected, atol=1e-4, rtol=1e-4, msg=name)
     assert max(g.abs().max() for g in gradients[0].values()) > 1e-2, "gradients too small to tell anything"
+
+
+def test_documents_pack_too(tiny_encoder, pdf_bytes: bytes) -> None:
+    """By themselves, since a page is drawn in a process of its own; with gradients."""
+    paged = [Content.of(document(pdf_bytes)), Content.of("see", document(pdf_bytes), PARTS[3]), Content.of(PARTS[4])]
+    batch = tiny_encoder.preprocess(paged)
+    assert not batch.mask_NL.all()
+    found = []
+    for choice in (False, True):
+        tiny_encoder.zero_grad()
+        states = tiny_encoder.pool(batch, packed=choice)
+        (100 * states.square().sum(1).mean()).backward()
+        gradients = [p.grad.clone() for p in tiny_encoder.projectors["image"].parameters()]
+        found.append((states.detach(), gradients))
+    (padded, padded_gradients), (packed_states, packed_gradients) = found
+    torch.testing.assert_close(packed_states, padded, atol=1e-5, rtol=0)
+    for expected, gradient in zip(padded_gradients, packed_gradients, strict=True):
+        torch.testing.assert_close(gradient, expected, atol=1e-4, rtol=1e-4)
+    assert max(g.abs().max() for g in padded_gradients) > 1e-3
+    alone = torch.cat([pooled(tiny_encoder, [c], packed=True) for c in paged]).detach()
+    torch.testing.assert_close(packed_states, alone, atol=1e-5, rtol=0)
 
 
 def make_trunk(kind: str) -> torch.nn.Module:
