@@ -23,11 +23,12 @@ def checkpoint_directory(home: Path, component: str, config: str, *inputs: str |
     """
     total = hashlib.sha256(f"{source_digest(component)}\0{config}".encode())
     for directory in inputs:
-        total.update(_identity(Path(directory)))
+        total.update(identity(Path(directory)))
     return home / "checkpoints" / total.hexdigest()[:16]
 
 
-def _identity(directory: Path) -> bytes:
+def identity(directory: Path) -> bytes:
+    """What changes when the content of a directory does."""
     known = [directory / name for name in IDENTITIES if (directory / name).is_file()]
     if known:
         return b"".join(hashlib.sha256(file.read_bytes()).digest() for file in known)

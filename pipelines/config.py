@@ -1,5 +1,6 @@
 """One run: the configurations of all its steps, in one document."""
 
+from pathlib import Path
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -15,7 +16,8 @@ from components.serve_check.config import ServeCheckConfig
 from components.train.config import LaunchConfig
 from components.validate.config import ValidateConfig
 from model.config import Config
-from model.training.config import AnyStage
+from model.errors import ConfigError
+from model.training.config import AnyStage, SoupConfig
 from pipelines.cluster import ClusterConfig
 
 
@@ -61,3 +63,19 @@ class RunConfig(Config):
         if lonely:
             raise ValueError(f"stages.{lonely[0]} is a soup and needs a training stage right before it, got {kinds}")
         return self
+
+
+def check_directories(config: RunConfig) -> None:
+    """See, before anything starts on this machine, that what the stages take from other runs is here.
+
+    Raises:
+        ConfigError: naming every teacher and soup ingredient that is not a directory.
+    """
+    named: dict[str, str] = {}
+    for position, stage in enumerate(config.stages):
+        if isinstance(stage, SoupConfig):
+            named |= {f"stages.{position}.ingredients.{i}": place for i, place in enumerate(stage.ingredients)}
+        elif stage.teacher is not None:
+            named[f"stages.{position}.teacher"] = stage.teacher.directory
+    if missing := [f"  {path}: {place}" for path, place in named.items() if not Path(place).is_dir()]:
+        raise ConfigError("\n".join(["no such directory; give one that is on this machine:", *missing]))

@@ -8,7 +8,7 @@ from typing import Literal
 from components.corpora import corpus_digest, find_corpus
 from components.environment import Environment
 from components.tracking import end_parent, start_parent
-from pipelines.config import RunConfig
+from pipelines.config import RunConfig, check_directories
 from pipelines.graph import build
 from pipelines.local import RunError, execute, local_image, new_run_id
 from pipelines.plan import PlannedStep
@@ -30,8 +30,10 @@ def run_here(
 
     Raises:
         DataError: there is no corpus.
+        ConfigError: a teacher or an ingredient of a soup is not here.
         BusyError: another run uses the same local state.
     """
+    check_directories(config)
     corpus = find_corpus(config.corpus)
     digest = corpus_digest(corpus)
     graph = build(config, local_image)

@@ -25,7 +25,8 @@ LOOK_EVERY_SECONDS = 1.0
 
 def checkpoints_of(config: TrainConfig, *inputs: Path) -> Path:
     """Directory of a stage's checkpoints, wherever and by how many processes it is trained."""
-    return checkpoint_directory(Environment.from_env().home, "train", config.stage.model_dump_json(), *inputs)
+    teacher = () if config.stage.teacher is None else (config.stage.teacher.directory,)
+    return checkpoint_directory(Environment.from_env().home, "train", config.stage.model_dump_json(), *inputs, *teacher)
 
 
 def launch(config: TrainConfig, *, sinks: Sequence[Any] = (), **paths: Path | None) -> dict[str, float]:

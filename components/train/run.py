@@ -1,4 +1,4 @@
-"""The work of a contrastive training stage: dataset and model in, trained model out, resumable."""
+"""The work of a training stage: dataset and model in, trained model out, resumable."""
 
 import json
 import time
@@ -13,6 +13,7 @@ from model.training.world import ALONE, World
 
 if TYPE_CHECKING:
     from components.train.feed import BatchMaker
+    from components.train.teacher import Taught
     from model.training.families import TorchEncoder
 
 
@@ -46,7 +47,7 @@ def run(
 
     Raises:
         DataError: a task has no training records, or fewer in a batch than there are processes.
-        ConfigError: a trainable prefix matches nothing.
+        ConfigError: a trainable prefix matches nothing, or the teacher does not fit.
         TrainingError: loss or gradients are not finite again and again, or memory ran out.
     """
     from model.artifact import load_encoder
@@ -65,6 +66,7 @@ def run(
     _adapt(encoder, stage)
     rates = freeze_except(encoder, stage.trainable)
     make_batch = _batches(encoder, stage, dataset, world)
+    batches = make_batch if stage.teacher is None else _taught(make_batch, encoder, stage, checkpoints)
     frozen_trunk = isinstance(encoder, UnifiedEncoder) and not any(n.startswith("trunk.") for n in rates)
     texts = make_batch.pool_texts(range(stage.steps)) if frozen_trunk else 0
     parameters = sum(p.numel() for n, p in encoder.named_parameters() if n in rates)
@@ -72,7 +74,7 @@ def run(
         first = run_stage(
             encoder,
             stage,
-            make_batch,
+            batches,
             checkpoints=checkpoints,
             sinks=sinks,
             world=world,
@@ -104,6 +106,12 @@ def _batches(encoder: "TorchEncoder", stage: StageConfig, dataset: Path, world: 
     )
     options = {"prefix_dropout": stage.prefix_dropout, "seed": stage.seed, "loss": stage.loss}
     return BatchMaker(corpus, sampler, encoder, world=world, **options)  # type: ignore[arg-type]
+
+
+def _taught(make_batch: "BatchMaker", encoder: "TorchEncoder", stage: StageConfig, checkpoints: Path) -> "Taught":
+    from components.train.teacher import taught
+
+    return taught(make_batch, stage, stage.dimensions or encoder.dimensions, checkpoints)
 
 
 def _write_page(stage: StageConfig, checkpoints: Path, report: Path) -> None:

@@ -32,7 +32,7 @@ class Ema:
         """Take in the present weights."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        average = get_ema_multi_avg_fn(decay)
+        average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
         average(list(self.averages.values()), [p.detach() for p in self.parameters.values()], self.updates)
 
     @torch.no_grad()

@@ -1,9 +1,11 @@
-"""The Lightning module of a contrastive stage.
+"""The Lightning module of a training stage.
 
 Shape legend: N queries, M documents, D dimensions.
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -13,13 +15,16 @@ from torch import Tensor, nn
 
 from model.losses.cache import backward_in_pieces
 from model.losses.contrastive import contrastive_loss
+from model.losses.distill import distill_loss
 from model.losses.gather import processes, rank
 from model.sentence_transformer.encoder import SentenceTransformerEncoder
 from model.training.batch import Pooled, Side, StepBatch
 from model.training.config import StageConfig, TaskConfig
+from model.training.ema import Ema
 from model.training.families import TorchEncoder
 from model.training.pieces import pieces_of
-from model.training.schedule import freeze_except, parameter_groups, warmup_cosine
+from model.training.recompute import checkpoint_activations, keep_recomputing, stop_recomputing
+from model.training.schedule import freeze_except, parameter_groups, scheduled
 from model.unified.encoder import UnifiedEncoder
 
 SEEDS_OF_A_PROCESS = 2**40  # more than all steps of all stages have
@@ -28,7 +33,8 @@ SEEDS_OF_A_PROCESS = 2**40  # more than all steps of all stages have
 class ContrastiveModule(lightning.LightningModule):
     """Trains the parts of an encoder that the stage names.
 
-    Checkpoints hold trainable weights only: the frozen rest comes from the artifact that the stage started from.
+    Checkpoints hold trainable weights only: the frozen rest comes from the artifact that the stage started from. With
+    ``ema`` they hold the averages as well, and after the stage the encoder has these.
 
     Attributes:
         parts: loss of the last step and its parts, for the callbacks.
@@ -47,6 +53,10 @@ class ContrastiveModule(lightning.LightningModule):
         )
         self.parts: dict[str, Tensor] = {}
         self.embeddings: tuple[Tensor, Tensor] | None = None
+        self.ema: Ema | None = None
+        self._saved_ema: dict[str, Any] | None = None
+        if stage.activation_checkpointing:
+            checkpoint_activations(encoder)
         self.strict_loading = False  # frozen weights are absent from checkpoints on purpose
 
     def training_step(self, batch: StepBatch, _: int) -> Tensor:
@@ -60,18 +70,43 @@ class ContrastiveModule(lightning.LightningModule):
     def loss(self, batch: StepBatch, query_ND: Tensor, document_MD: Tensor) -> dict[str, Tensor]:
         """Loss and its parts, from embeddings."""
         temperature = self.temperature(batch.task)
-        parts = contrastive_loss(
-            query_ND,
-            document_MD,
-            batch.pairing,
-            self.stage.loss_of(batch.task),
-            temperature=temperature,
-            dimensions=self.dimensions,
-        )
         learned = {"temperature": temperature} if isinstance(temperature, Tensor) else {}
+        teacher = self.stage.teacher
+        parts: dict[str, Tensor] = {}
+        if teacher is None or teacher.loss.contrastive:
+            parts = contrastive_loss(
+                query_ND,
+                document_MD,
+                batch.pairing,
+                self.stage.loss_of(batch.task),
+                temperature=temperature,
+                dimensions=self.dimensions,
+            )
+        if teacher is not None:
+            parts = self._distilled(batch, query_ND, document_MD, parts)
         self.parts = {name: value.detach() for name, value in {**parts, **learned}.items()}
         self.embeddings = (query_ND.detach(), document_MD.detach())
         return parts
+
+    def _distilled(
+        self, batch: StepBatch, query_ND: Tensor, document_MD: Tensor, contrastive: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """The teacher's parts, and the contrastive ones by their weight."""
+        assert self.stage.teacher is not None
+        assert batch.teacher is not None
+        teacher = [torch.from_numpy(rows).to(query_ND.device) for rows in batch.teacher.sides]
+        config = self.stage.teacher.loss
+        parts = distill_loss(
+            (query_ND, document_MD),
+            (teacher[0], teacher[1]),
+            config,
+            dimensions=self.dimensions,
+            teacher_dimensions=batch.teacher.dimensions,
+        )
+        if not contrastive:
+            return parts
+        loss = parts["loss"] + config.contrastive * contrastive["loss"]
+        return {**contrastive, **parts, "contrastive": contrastive["loss"], "loss": loss}
 
     def temperature(self, task: TaskConfig) -> float | Tensor:
         """Temperature of a task; a learned one stays within 0.01 and 1."""
@@ -112,6 +147,12 @@ class ContrastiveModule(lightning.LightningModule):
         if self.stage.micro_batch_tokens is None:
             optimizer.zero_grad(set_to_none=True)
 
+    def optimizer_step(self, *args: Any, **options: Any) -> None:
+        """One step of the optimizer, and one of the averages."""
+        super().optimizer_step(*args, **options)
+        if self.ema is not None:
+            self.ema.update()
+
     def embed(self, side: Side) -> Tensor:
         """Unit vectors of one side."""
         if isinstance(side, Pooled):
@@ -130,22 +171,57 @@ class ContrastiveModule(lightning.LightningModule):
             parameters = list(module.parameters())
             if parameters and not any(p.requires_grad for p in parameters):
                 module.eval()
+        if self.stage.activation_checkpointing:
+            keep_recomputing(self.encoder)
+        self._start_ema()
+
+    def on_fit_end(self) -> None:
+        """The encoder ends with the averages, also where a stage was resumed after its last step."""
+        self._start_ema()
+        if self.ema is not None:
+            self.ema.apply()
+        if self.stage.activation_checkpointing:
+            stop_recomputing(self.encoder)
+
+    def _start_ema(self) -> None:
+        if self.stage.ema is None or self.ema is not None:
+            return
+        self.ema = Ema({n: p for n, p in self.encoder.named_parameters() if n in self.rates}, self.stage.ema)
+        if self._saved_ema is not None:
+            self.ema.restore(self._saved_ema)
+
+    @contextmanager
+    def as_handed_on(self) -> Iterator[None]:
+        """The weights as they would be were this the last step: with ``ema``, the averages."""
+        if self.ema is None:
+            yield
+        else:
+            with self.ema.applied():
+                yield
 
     def configure_optimizers(self) -> Any:
-        """AdamW with one group per learning rate and decay setting, linear warm-up then cosine to zero."""
-        groups = parameter_groups(self.encoder, self.rates, self.stage.weight_decay)
+        """AdamW with one group per learning rate and decay setting, and the stage's schedule."""
+        stage = self.stage
+        groups = parameter_groups(self.encoder, self.rates, stage.weight_decay)
         for task in self.stage.tasks:
             if task.name in self.temperatures:
                 rate = self.stage.loss_of(task).temperature_rate
                 groups.append({"params": [self.temperatures[task.name]], "lr": rate, "weight_decay": 0.0})
-        optimizer = torch.optim.AdamW(groups)
-        scheduler = warmup_cosine(optimizer, self.stage.warmup_steps, self.stage.steps)
+        optimizer = torch.optim.AdamW(groups, betas=stage.adamw.betas, eps=stage.adamw.eps)
+        ends = {"final": stage.final_rate, "decay_share": stage.decay_share}
+        scheduler = scheduled(optimizer, stage.schedule, stage.warmup_steps, stage.steps, **ends)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep only what learns."""
         trainable = {f"encoder.{name}" for name in self.rates} | {f"temperatures.{name}" for name in self.temperatures}
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trainable}
+        if self.ema is not None:
+            checkpoint["ema"] = self.ema.state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the averages until the weights are where they are trained."""
+        self._saved_ema = checkpoint.get("ema")
 
     def transfer_batch_to_device(self, batch: StepBatch, device: torch.device, dataloader_idx: int) -> StepBatch:
         """Batches are numpy; the encoder moves what it needs."""

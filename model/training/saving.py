@@ -103,7 +103,8 @@ class Snapshots(lightning.Callback):
         if trainer.global_step in self.at and trainer.is_global_zero:
             self.directory.mkdir(parents=True, exist_ok=True)
             path = self.directory / f"{trainer.global_step:06d}.safetensors"
-            write_durably(path, save(trainable_state(module.encoder)))
+            with module.as_handed_on():
+                write_durably(path, save(trainable_state(module.encoder)))
 
 
 def _any(trainer: lightning.Trainer, decision: bool) -> bool:

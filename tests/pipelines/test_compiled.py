@@ -14,6 +14,7 @@ import yaml
 from google.protobuf.json_format import ParseDict
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
 
+from model.training.config import StageConfig
 from pipelines.compiled import ClusterError, compile_yaml, submit
 from pipelines.graph import build
 from pipelines.plan import UNCACHED
@@ -84,6 +85,14 @@ def test_repeated_kinds_get_names_of_their_own() -> None:
     config = config.model_copy(update={"stages": (config.stages[0], *config.stages[1:2] * 2)})
     names = [step.name for step in build(config, lambda _: "i").steps if step.component == "train"]
     assert names == ["train-align", "train-finetune", "train-finetune-2"]
+
+
+def test_a_distill_stage_is_a_training_step() -> None:
+    config = load("debug")
+    stage = {**config.stages[0].model_dump(), "kind": "distill", "teacher": {"model": "/models/large"}}
+    config = config.model_copy(update={"stages": (config.stages[0], StageConfig.parse(stage))})
+    steps = [step for step in build(config, lambda _: "i").steps if step.component == "train"]
+    assert [step.name for step in steps] == ["train-align", "train-distill"]
 
 
 def test_cluster_settings_reach_the_steps() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from model.errors import ConfigError
-from pipelines.config import RunConfig
+from pipelines.config import RunConfig, check_directories
 from pipelines.recipe import load, names, read
 
 
@@ -37,6 +37,18 @@ def test_soup_needs_a_stage_before_it(kinds: list[str]) -> None:
     document["stages"] = [by_kind[kind] for kind in kinds]
     with pytest.raises(ConfigError, match="needs a training stage right before it"):
         RunConfig.parse(document)
+
+
+def test_directories_of_other_runs_are_looked_for_before_any_work(tmp_path) -> None:
+    stages = list(read("debug")["stages"])
+    (tmp_path / "here").mkdir()
+    stages[0] = {**stages[0], "kind": "distill", "teacher": {"model": str(tmp_path / "gone")}}
+    stages[-1] = {"kind": "soup", "ingredients": [str(tmp_path / "here"), str(tmp_path / "lost")]}
+    with pytest.raises(ConfigError) as refused:
+        check_directories(RunConfig.parse({**read("debug"), "stages": stages}))
+    lines = str(refused.value).splitlines()[1:]
+    assert lines == [f"  stages.0.teacher: {tmp_path}/gone", f"  stages.2.ingredients.1: {tmp_path}/lost"]
+    check_directories(load("debug"))
 
 
 def test_digest_follows_values() -> None:
