@@ -177,7 +177,7 @@ def _by_length(
     """
     mixed = []
     sizes = [count * length for count, length in packing.groups]
-    parts = zip(packing.groups, *(x.split(sizes) for x in (query, key, value)), strict=True)
+    parts = zip(packing.groups, *(torch.split(x, sizes) for x in (query, key, value)), strict=True)
     for (count, length), *three in parts:
         query_GASE, key_GASE, value_GASE = (x.view(count, length, *x.shape[1:]).transpose(1, 2) for x in three)
         mixed_GASE = scaled_dot_product_attention(

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import gpu, synthetic
-from benchmarks.gpu import PARTS, Bench, Finding, main
+from benchmarks import findings, synthetic
+from benchmarks.findings import Bench, Finding
+from benchmarks.gpu import PARTS, main
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_a_part_that_fails_says_why_and_the_next_goes_on(tmp_path: Path, monkeyp
 
 @pytest.mark.parametrize("part", ["cache", "train", "encode"])
 def test_missing_packages_are_named(part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu, "find_spec", lambda name: None)
+    monkeypatch.setattr(findings, "find_spec", lambda name: None)
     (row,) = PARTS[part](Bench("cpu", True, tmp_path))
     assert "transformers" in row.missing
     assert row.value is None
