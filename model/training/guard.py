@@ -124,6 +124,8 @@ def out_of_memory(error: BaseException, stage: StageConfig, batch: StepBatch | N
     task = batch.task
     micro = stage.micro_batch_tokens
     knobs = [f"micro_batch_tokens ({'not set' if micro is None else f'now {micro}'}), which changes no result"]
+    if not stage.activation_checkpointing:
+        knobs.append("activation_checkpointing: true, which changes none either")
     knobs += [f"tasks.{task.name}.batch_size (now {task.batch_size})"]
     if task.hard_negatives:
         knobs.append(f"tasks.{task.name}.hard_negatives (now {task.hard_negatives})")

@@ -130,7 +130,9 @@ def test_the_teacher_sees_the_contents_of_the_batch(dataset, tiny_artifact, teac
         [Content(e.query.parts, task="query") for e in examples],
         [Content(e.positives[0].parts, task="document") for e in examples],
     )
-    for found, contents in zip(batch.teacher.sides, sides, strict=True):
+    names = teachers.names_of(order, stage.teacher)
+    for found, contents, own in zip(batch.teacher.sides, sides, names, strict=True):
+        assert own == [content.digest for content in contents], "from records alone, without a byte of media"
         assert np.allclose(found, encode_contents(encoder, contents, desc=""), atol=1e-5)
     assert not np.allclose(
         batch.teacher.sides[0], encode_contents(encoder, [Content(c.parts) for c in sides[0]], desc=""), atol=1e-3
