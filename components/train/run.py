@@ -78,6 +78,7 @@ def run(
             checkpoints=checkpoints,
             sinks=sinks,
             world=world,
+            sharded=config.launch.strategy == "fsdp",
             workers=config.launch.workers,
             prefetch=config.launch.prefetch,
         )

@@ -19,6 +19,7 @@ def main(directory: Path) -> None:
 
     from components.train.config import TrainConfig
     from components.train.run import run
+    from model.errors import OmnivecError
     from model.files import whole_file
     from model.training.world import World
 
@@ -28,8 +29,9 @@ def main(directory: Path) -> None:
     try:
         result = run(TrainConfig.parse(document["config"]), world=world, **paths)
     except Exception as error:
-        facts = {"kind": type(error).__name__, "message": str(error)}
-        (directory / FAILED.format(rank=world.rank)).write_text(json.dumps(facts), encoding="utf-8")
+        facts = {"kind": type(error).__name__, "message": str(error), "final": isinstance(error, OmnivecError)}
+        with whole_file(directory / FAILED.format(rank=world.rank)) as partial:
+            partial.write_text(json.dumps(facts), encoding="utf-8")
         raise
     if world.first:
         with whole_file(directory / RESULT) as partial:

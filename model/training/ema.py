@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from model.training.sharding import local
+
 
 class Ema:
     """Averages of the given parameters, by name.
@@ -33,7 +35,8 @@ class Ema:
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-        average(list(self.averages.values()), [p.detach() for p in self.parameters.values()], self.updates)
+        weights = [local(p.detach()) for p in self.parameters.values()]
+        average([local(value) for value in self.averages.values()], weights, self.updates)
 
     @torch.no_grad()
     def apply(self) -> None:

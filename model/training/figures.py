@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from model.training.exchange import norms
+
 SAMPLE = 256
 
 
@@ -40,13 +42,6 @@ def _uniformity(unit_SD: Tensor) -> Tensor:
     return torch.logsumexp(4 * pairs - 4, 0) - torch.log(torch.tensor(max(1.0, len(pairs)), device=unit_SD.device))
 
 
-@torch.no_grad()
 def gradient_norms(groups: Mapping[str, Sequence[nn.Parameter]]) -> dict[str, Tensor]:
-    """L2 norm of the gradients of each group of parameters that has any; sharded gradients are summed up."""
-    found = {}
-    for name, parameters in groups.items():
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        if gradients:
-            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-            found[name] = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
-    return found
+    """L2 norm of the gradients of each group of parameters that has any, shards of all processes together."""
+    return norms({name: [p.grad for p in members if p.grad is not None] for name, members in groups.items()})

@@ -14,6 +14,7 @@ from model.training.batch import StepBatch
 from model.training.config import StageConfig
 from model.training.figures import gradient_norms
 from model.training.schedule import by_prefix
+from model.training.sharding import local
 
 NAMED = 5
 BAD_STEPS = "bad-steps.jsonl"
@@ -139,7 +140,7 @@ def out_of_memory(error: BaseException, stage: StageConfig, batch: StepBatch | N
 
 
 def _finite(value: Tensor) -> bool:
-    return bool(torch.isfinite(value).all())
+    return bool(torch.isfinite(local(value)).all())
 
 
 def _first(ids: tuple[str, ...]) -> str:

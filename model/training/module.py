@@ -21,10 +21,13 @@ from model.sentence_transformer.encoder import SentenceTransformerEncoder
 from model.training.batch import Pooled, Side, StepBatch
 from model.training.config import StageConfig, TaskConfig
 from model.training.ema import Ema
+from model.training.exchange import average_whole, clip_sharded, drop_unused
 from model.training.families import TorchEncoder
+from model.training.idle import even_pieces
 from model.training.pieces import pieces_of
 from model.training.recompute import checkpoint_activations, keep_recomputing, stop_recomputing
 from model.training.schedule import freeze_except, parameter_groups, scheduled
+from model.training.sharding import TrunkShards, full
 from model.unified.encoder import UnifiedEncoder
 
 SEEDS_OF_A_PROCESS = 2**40  # more than all steps of all stages have
@@ -36,14 +39,20 @@ class ContrastiveModule(lightning.LightningModule):
     Checkpoints hold trainable weights only: the frozen rest comes from the artifact that the stage started from. With
     ``ema`` they hold the averages as well, and after the stage the encoder has these.
 
+    Args:
+        encoder: to train.
+        stage: what to do.
+        shards: part of the encoder that the processes share out among them; each holds all of it when empty.
+
     Attributes:
         parts: loss of the last step and its parts, for the callbacks.
         embeddings: queries [N, D] and documents [M, D] of the last step.
     """
 
-    def __init__(self, encoder: TorchEncoder, stage: StageConfig) -> None:
+    def __init__(self, encoder: TorchEncoder, stage: StageConfig, shards: TrunkShards | None = None) -> None:
         super().__init__()
         self.encoder = encoder
+        self.shards = shards
         self.stage = stage
         self.dimensions = stage.dimensions or encoder.dimensions
         self.rates = freeze_except(encoder, stage.trainable)
@@ -58,6 +67,11 @@ class ContrastiveModule(lightning.LightningModule):
         if stage.activation_checkpointing:
             checkpoint_activations(encoder)
         self.strict_loading = False  # frozen weights are absent from checkpoints on purpose
+
+    def configure_model(self) -> None:
+        """Share the trunk out, where it is wanted; the strategy has made the mesh of processes by now."""
+        if self.shards is not None and self.device_mesh is not None:
+            self.shards.apply(self.device_mesh["data_parallel"])
 
     def training_step(self, batch: StepBatch, _: int) -> Tensor:
         """Loss of one task's batch; dropout depends on (seed, step, process) alone, so a resumed run repeats it."""
@@ -119,7 +133,11 @@ class ContrastiveModule(lightning.LightningModule):
         """Gradients of the whole batch into ``.grad``, with the activations of few contents at a time."""
         self.zero_grad(set_to_none=True)
         sides = [pieces_of(side, budget, self.embed) for side in (batch.query, batch.document)]
-        return backward_in_pieces(sides, partial(self.loss, batch), self.device, keep=budget)
+        keep = budget
+        if self.shards is not None:
+            sides = [even_pieces(pieces, self.device) for pieces in sides]
+            keep = 0  # every process has to go through the trunk as often as the others, in the same order
+        return backward_in_pieces(sides, partial(self.loss, batch), self.device, keep=keep)
 
     def _reach_all(self, loss: Tensor) -> Tensor:
         """The same loss; going backward from it reaches each parameter where several processes train together.
@@ -127,20 +145,27 @@ class ContrastiveModule(lightning.LightningModule):
         They exchange gradients when each parameter has been reached, and would wait for ever for one that this
         process's share of the batch does not use, such as the projector of a modality that is not in it.
         """
-        if processes() == 1:
+        if processes() == 1 or self.shards is not None:  # shards have an exchange of their own
             return loss
         zeros = [p.sum() * 0 for p in self.parameters() if p.requires_grad]
         return loss + torch.stack([zero.to(loss) for zero in zeros]).sum()
 
     def on_after_backward(self) -> None:
         """Where processes train together: parameters that no share of the batch used have no gradient, as in one."""
-        used = [(p, p.grad) for p in self.parameters() if p.grad is not None]
-        if processes() == 1 or not used:
+        if processes() == 1:
             return
-        largest = torch.stack([gradient.abs().amax().float() for _, gradient in used]).tolist()  # one wait
-        for (parameter, _), value in zip(used, largest, strict=True):
-            if value == 0:  # AdamW passes over what has none; a zero would let decay and momentum go on
-                parameter.grad = None
+        if self.shards is not None:
+            average_whole(self.parameters())
+        drop_unused(self.parameters())
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip by the norm of all gradients."""
+        if self.shards is None or gradient_clip_val is None:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        else:
+            clip_sharded(self.parameters(), gradient_clip_val)
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any) -> None:
         """Lightning clears gradients between ``training_step`` and backward; those made in pieces are there by then."""
@@ -229,10 +254,13 @@ class ContrastiveModule(lightning.LightningModule):
 
 
 def trainable_state(encoder: nn.Module) -> dict[str, Tensor]:
-    """Copy of every parameter that learns, by name; adapters as the weights that they will be merged into."""
+    """Copy of every parameter that learns, by name; adapters as the weights that they will be merged into.
+
+    Where the encoder is sharded all processes have to call this.
+    """
     merged = encoder.merged_state() if isinstance(encoder, SentenceTransformerEncoder) else {}
-    return merged | {
-        name: p.detach().cpu().clone()
+    return {name: full(tensor) for name, tensor in merged.items()} | {
+        name: full(p.detach()).cpu().clone()
         for name, p in encoder.named_parameters()
         if p.requires_grad and ".lora_" not in name
     }

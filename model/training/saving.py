@@ -100,11 +100,13 @@ class Snapshots(lightning.Callback):
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, *_: Any) -> None:
         """Write a snapshot when its step is reached (again after a resume: the same file)."""
-        if trainer.global_step in self.at and trainer.is_global_zero:
+        if trainer.global_step not in self.at or not (trainer.is_global_zero or module.shards is not None):
+            return
+        with module.as_handed_on():
+            state = trainable_state(module.encoder)  # of shards, all processes together
+        if trainer.is_global_zero:
             self.directory.mkdir(parents=True, exist_ok=True)
-            path = self.directory / f"{trainer.global_step:06d}.safetensors"
-            with module.as_handed_on():
-                write_durably(path, save(trainable_state(module.encoder)))
+            write_durably(self.directory / f"{trainer.global_step:06d}.safetensors", save(state))
 
 
 def _any(trainer: lightning.Trainer, decision: bool) -> bool:

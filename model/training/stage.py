@@ -5,7 +5,6 @@ from pathlib import Path
 
 import lightning
 import torch
-from lightning.pytorch.strategies import DDPStrategy
 
 from model.training.batch import StepBatch
 from model.training.checkpoints import CheckpointStore
@@ -17,8 +16,10 @@ from model.training.history import History
 from model.training.loading import Loading
 from model.training.meter import Meter, WaitClock
 from model.training.module import ContrastiveModule
+from model.training.recompute import stop_recomputing
 from model.training.report import ProgressReport, ScalarSink
 from model.training.saving import Saving, Snapshots
+from model.training.strategy import shards_of, strategy_of
 from model.training.world import ALONE, World
 from model.unified.encoder import UnifiedEncoder
 
@@ -31,6 +32,7 @@ def run_stage(
     checkpoints: Path,
     sinks: Sequence[ScalarSink] = (),
     world: World = ALONE,
+    sharded: bool = False,
     workers: int = 0,
     prefetch: int = 2,
 ) -> int:
@@ -42,7 +44,8 @@ def run_stage(
         make_batch: this process's share of the batch of a step, a pure function of the step.
         checkpoints: directory of this very stage; what is in it is continued.
         sinks: receivers of logged scalars, called in the first process only.
-        world: who trains together; each process holds the whole model (data parallel).
+        world: who trains together.
+        sharded: share the trunk out among the processes where it learns; each holds the whole model otherwise.
         workers: processes that make batches ahead, see :class:`model.training.loading.Loading`.
         prefetch: batches that each of them makes ahead.
 
@@ -53,7 +56,8 @@ def run_stage(
         TrainingError: loss or gradients are not finite again and again, or memory ran out; it says what to change.
         StageStopped: SIGTERM; the step is saved.
     """
-    module = ContrastiveModule(encoder, stage)
+    shards = shards_of(encoder, stage, world) if sharded else None
+    module = ContrastiveModule(encoder, stage, shards)
     store = CheckpointStore(checkpoints)
     first, resume = store.newest() or (0, None)
     guard, clock = Guard(stage, checkpoints), WaitClock()
@@ -64,7 +68,7 @@ def run_stage(
         accelerator="auto",
         devices=world.processes_per_node,
         num_nodes=world.nodes,
-        strategy=DDPStrategy() if world.processes > 1 else "auto",
+        strategy=strategy_of(world, sharded=shards is not None),
         use_distributed_sampler=False,  # the sampler draws for all processes, each takes its share
         precision=stage.precision,
         gradient_clip_val=stage.gradient_clip,
@@ -87,6 +91,10 @@ def run_stage(
         raise out_of_memory(error, stage, guard.batch) or error from error
     finally:
         loading.close()
+    if shards is not None:
+        shards.undo()
+        if stage.activation_checkpointing:
+            stop_recomputing(encoder)  # what comes back is as it was before
     encoder.requires_grad_(False).eval()
     return first
 

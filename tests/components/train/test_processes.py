@@ -1,94 +1,21 @@
 """Several processes train one stage to the weights of a single process, whatever each of them happens to hold."""
 
 import json
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
 
-from components.train.config import TrainConfig
-from components.train.launch import ROOT, launch
+from components.train.launch import ROOT
 from components.train.run import run
-from data.records import PartRef, Record
-from data.shards import write_shard
-from model.content import Modality, media_digest
 from model.errors import ConfigError, DataError
 from model.training.guard import TrainingError
 from model.training.history import History
 from model.training.world import World
-from tests.conftest import make_ogg, make_png
-
-MEDIA = 8
-
-
-@pytest.fixture(scope="module")
-def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pairs of a word and a picture or a sound, so that a share of a batch may lack one of the modalities."""
-    directory = tmp_path_factory.mktemp("mixed")
-    media, rows = {}, []
-    for i in range(MEDIA):
-        modality, data = (Modality.IMAGE, make_png(i)) if i % 3 else (Modality.AUDIO, make_ogg(i, 0.3))
-        media[digest := media_digest(data)] = (modality, data)
-        rows.append(
-            Record(
-                id=f"toy/{i}",
-                task="text_to_image",
-                query=(PartRef(Modality.TEXT, text=f"number {i}" + " and more" * (i % 4)),),
-                positives=((PartRef(modality, media=digest),),),
-                negatives=(),
-                source="toy",
-                languages=("en",),
-                license="MIT",
-                group=str(i),
-                split="train",
-            )
-        )
-    write_shard(directory / "toy.parquet", rows, media)
-    return directory
-
-
-@pytest.fixture(scope="module")
-def still(tiny_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny encoder without dropout, whose pattern depends on the process."""
-    where = tmp_path_factory.mktemp("still") / "model"
-    shutil.copytree(tiny_artifact, where)
-    document = json.loads((where / "config.json").read_text())
-    document["trunk"] |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    (where / "config.json").write_text(json.dumps(document))
-    return where
-
-
-def config(processes: int, **changes: object) -> TrainConfig:
-    stage = {
-        "kind": "align",
-        "steps": 5,
-        "tasks": [{"name": "text_to_image", "batch_size": 4, "query_task": "query"}],
-        "loss": {"temperature_rate": 1e-2},
-        "temperature": 0.5,
-        "trainable": {"projectors": 1e-3, "trunk.encoder.layer.1": 1e-3, "head": 1e-3},
-        "prefix_dropout": 0.5,
-        "checkpoint_every_steps": 2,
-        "log_every_steps": 1,
-        "warmup_steps": 0,
-        **changes,
-    }
-    return TrainConfig.parse({"stage": stage, "launch": {"processes": processes}})
-
-
-def train(wanted: TrainConfig, dataset: Path, model: Path, where: Path, sinks: tuple = ()) -> dict[str, float]:
-    paths = {"dataset": dataset, "model": model, "features": None, "report": where / "page.html"}
-    return launch(wanted, sinks=sinks, checkpoints=where / "checkpoints", output=where / "model", **paths)
-
-
-def gradients(where: Path) -> dict[int, torch.Tensor]:
-    """Those of the first step by parameter: a tenth of each is in AdamW's state, which has none of unused ones."""
-    saved = torch.load(where / "checkpoints/step-00000001.ckpt", weights_only=True)
-    return {number: state["exp_avg"] for number, state in saved["optimizer_states"][0]["state"].items()}
+from tests.components.train.together import config, gradients, train
 
 
 @pytest.mark.timeout(300)
@@ -124,7 +51,7 @@ def test_negatives_of_other_processes_matter(mixed, still, tmp_path) -> None:
 @pytest.mark.timeout(300)
 def test_stopped_with_two_processes_goes_on_with_one(mixed, still, tmp_path) -> None:
     steps = {"steps": 60, "checkpoint_every_steps": 1000, "trainable": {"projectors": 1e-3}}
-    code = "import sys, json; from tests.components.train.test_processes import *; "
+    code = "import sys, json; from pathlib import Path; from tests.components.train.together import *; "
     code += "train(TrainConfig.parse(json.loads(sys.argv[1])), *map(Path, sys.argv[2:]))"
     command = [sys.executable, "-c", code, config(2, **steps).model_dump_json()]
     process = subprocess.Popen([*command, str(mixed), str(still), str(tmp_path / "cut")], cwd=ROOT)
