@@ -31,7 +31,8 @@ class Item:
 
     Attributes:
         value: input for ``SentenceTransformer.preprocess``.
-        key: contents with equal keys may share a batch.
+        key: contents with equal keys may share a batch: whether they are chat messages (among those the library takes
+            the rest for messages too), their modalities, the lengths of their sounds.
         pictures: for each picture that the processor sees the modality of its part (a frame counts as video).
         video_metadata: times of the frames of each clip that goes through a video processor.
     """
@@ -44,7 +45,7 @@ class Item:
     @property
     def text_only(self) -> bool:
         """Whether the content may be cut at its end."""
-        return self.key == (Modality.TEXT,)
+        return self.key[1:] == (Modality.TEXT,)
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,8 @@ class InputMaker:
             for b in self._readers[part.modality](part, item)
         ]
         lengths = tuple(len(b["audio"]) for b in blocks if b["type"] == "audio")
-        item.key = (*sorted(content.modalities), *lengths)
         item.value = self._arranged(blocks)
+        item.key = (isinstance(item.value, list), *sorted(content.modalities), *lengths)
         return item
 
     def combines(self, kinds: Sequence[str]) -> bool:

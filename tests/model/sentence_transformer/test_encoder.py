@@ -3,23 +3,28 @@
 import json
 import shutil
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from model.artifact import artifact_kind, load_encoder
-from model.content import Content, Modality, audio, image
+from model.content import Content, Modality, audio, image, video
+from model.encoder import takes
 from model.encoding import encode_contents, run_batch
 from model.errors import ArtifactError, CapabilityError, ConfigError, ContentError
 from model.sentence_transformer.build import build_sentence_transformer, fetch
 from model.sentence_transformer.plain import PlainLibrary
-from tests.conftest import make_ogg, make_png
+from tests.conftest import make_mp4, make_ogg, make_png
 from tests.model.sentence_transformer.conftest import EXPECTED, contents_for
 
 Get = Callable[[str], Path]
 TYPES = list(EXPECTED)
+loaded = lru_cache(load_encoder)
 
 
 @pytest.mark.parametrize("name", TYPES)
@@ -37,6 +42,20 @@ def test_vectors_are_the_librarys_and_free_of_their_neighbours(artifact: Get, na
     # Not vacuous: no two contents have the same vector.
     gaps = np.linalg.norm(together[:, None] - together[None], axis=-1) + np.eye(len(contents))
     assert gaps.min() > 1e-3
+
+
+@pytest.mark.parametrize("name", TYPES)
+@settings(max_examples=6, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.lists(st.sampled_from(range(6)), min_size=1, max_size=3), min_size=2, max_size=5))
+def test_random_mixtures_are_free_of_their_neighbours(artifact: Get, name: str, mixture: list[list[int]]) -> None:
+    encoder = loaded(artifact(name))
+    pool = ["a cat", "a longer text than the other one, by far", image(make_png(1)), image(make_png(2, 30, 60))]
+    pool += [audio(make_ogg(1, 0.6)), video(make_mp4(1, frames=3, size=32))]
+    contents = [Content.of(*(pool[i] for i in indices)) for indices in mixture]
+    contents = [c for c in contents if takes(encoder, [p.modality for p in c.parts])] or [Content.of("a cat")]
+    together = run_batch(encoder, contents)
+    alone = np.concatenate([run_batch(encoder, [c]) for c in contents])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", TYPES)
