@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
-from benchmarks import encode, loss, train
+from benchmarks import encode, loading, loss, train
 from benchmarks.report import markdown, write_report
 from benchmarks.setting import Setting
 from components.environment import Environment
 
-ROWS = {**encode.ROWS, **loss.ROWS, **train.ROWS}
+ROWS = {**encode.ROWS, **loss.ROWS, **train.ROWS, **loading.ROWS}
 CORPUS = Path(__file__).resolve().parents[1] / "data" / "starter"
 
 

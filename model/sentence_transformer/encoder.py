@@ -62,7 +62,7 @@ class SentenceTransformerEncoder(nn.Module):
         return {**self.__dict__, "_counts": {}, "_lock": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__({**state, "_lock": threading.Lock()})
+        super().__setstate__({**state, "_lock": threading.Lock()})  # type: ignore[no-untyped-call]
 
     @property
     def dimensions(self) -> tuple[int, ...]:
