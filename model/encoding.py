@@ -3,8 +3,9 @@
 Shape legend: N contents, D dimensions.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,17 +64,20 @@ def batch_cost(counts: Mapping[Modality, int]) -> int:
 
 
 def run_batches(encoder: Encoder, batches: Iterable[Sequence[Content]]) -> Iterator[NDArray[np.float32]]:
-    """Embed batches without gradients, in order; a torch module on a processor runs one per core."""
-    spread = side_by_side if on_processor(encoder) else map
-    return iter(spread(partial(run_batch, encoder), batches))
+    """Embed batches without gradients, in order, one on each core where that is faster."""
+    return iter(_spread(encoder)(partial(run_batch, encoder), batches))
 
 
 def each_batch(
     encoder: Encoder, batches: Iterable[Sequence[Content]]
 ) -> Iterator[list[NDArray[np.float32] | ContentError | CapabilityError]]:
     """As :func:`run_batches`, but a bad content gives its error, and its neighbours their vectors."""
-    spread = side_by_side if on_processor(encoder) else map
-    return iter(spread(partial(_tolerant, encoder), batches))
+    return iter(_spread(encoder)(partial(_tolerant, encoder), batches))
+
+
+def _spread(encoder: Encoder) -> Callable[..., Iterable[Any]]:
+    """How to go over batches: a torch module on a processor, or graphs on one thread each, run one on each core."""
+    return side_by_side if on_processor(encoder) or getattr(encoder, "threads", 0) == 1 else map
 
 
 def _tolerant(

@@ -39,7 +39,7 @@ def run(config: EmbedConfig, *, inputs: Sequence[Path], model: Path, output: Pat
     sources = find_sources(inputs)
     if not sources:
         raise DataError(f"nothing to embed in {', '.join(map(str, inputs))}")
-    encoder = load_encoder(model, backend=config.backend)
+    encoder = load_encoder(model, backend=config.backend, threads=1)
     dimension = check_dimension(config.dimension or encoder.dimensions[0], encoder.dimensions)
     quantizer = load_quantizer(model)
     quantizer.check(config.output_dtype, dimension)

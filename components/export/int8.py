@@ -4,6 +4,7 @@ Shape legend: Q queries, P passages, D dimensions.
 """
 
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ def export_int8(
         encoder: the torch form.
         fp32: the fp32 graphs.
         output: exported artifact.
-        compared: contents by kind whose cosine to torch is taken.
+        compared: contents by kind whose cosine to torch is taken, and from which the wide channels are known.
         pairs: by task, queries with their passages; each task is searched by itself.
         maximum_loss: of nDCG@10, as a mean over the tasks.
 
@@ -49,7 +50,7 @@ def export_int8(
     from model.artifact import load_encoder
     from model.unified.onnx_int8 import quantize_graphs
 
-    sizes = quantize_graphs(output / "onnx")
+    sizes = quantize_graphs(output, list(chain.from_iterable(compared.values())))
     int8 = load_encoder(output, backend="onnx-int8")
     cosines = {kind: lowest_cosine(encoder, int8, some) for kind, some in compared.items()}
     found = {task: {"fp32": search(fp32, some), "int8": search(int8, some)} for task, some in pairs.items()}

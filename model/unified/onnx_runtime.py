@@ -29,6 +29,7 @@ class OnnxUnifiedEncoder:
 
     def __init__(self, directory: Path, modalities: frozenset[Modality] | None, threads: int) -> None:
         self.config = UnifiedConfig.parse(directory / "config.json")
+        self.threads = threads
         self.modalities = (self.config.modalities & (modalities or self.config.modalities)) | {Modality.TEXT}
         tokenizer_json = (directory / "tokenizer.json").read_text(encoding="utf-8")
         self.preprocessor = Preprocessor(self.config, tokenizer_json, self.modalities)
