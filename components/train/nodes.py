@@ -50,8 +50,18 @@ class Nodes:
         return wanted.image or str(runtime.trainer.image)
 
     def active(self) -> bool:
-        """Whether there is such a job that has not ended."""
-        job = self._job()
+        """Whether there is such a job that has not ended.
+
+        Raises:
+            TrainingError: the cluster does not tell.
+        """
+        try:
+            job = self._job()
+        except (RuntimeError, TimeoutError) as error:
+            raise TrainingError(
+                f"TrainJob {self.name}: {_cause(error)}; the step's ServiceAccount has to be allowed to get trainjobs "
+                "and to list pods (docs/guides/cluster.md)"
+            ) from error
         return job is not None and job.status not in (COMPLETE, FAILED)
 
     def start(self, trainer: tuple[Any, list[str]], options: list[Any], runtime: str) -> None:

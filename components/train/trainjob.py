@@ -95,7 +95,7 @@ def client_of(wanted: TrainJobConfig) -> "TrainerClient":
     """
     from kubeflow.common.types import KubernetesBackendConfig
     from kubeflow.trainer import TrainerClient
-    from kubernetes.config import ConfigException
+    from kubernetes.config import ConfigException  # type: ignore[import-untyped]
 
     try:
         return TrainerClient(backend_config=KubernetesBackendConfig(namespace=wanted.namespace))

@@ -66,7 +66,8 @@ def norms(groups: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
 
 
 def _norm(tensors: Sequence[Tensor]) -> Tensor:
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))))
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))))
+    return norm
 
 
 def _square(tensors: Sequence[Tensor], device: torch.device) -> Tensor:

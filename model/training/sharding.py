@@ -126,10 +126,11 @@ def layers_of(trunk: nn.Module) -> list[nn.Module]:
     Raises:
         ConfigError: it has none.
     """
-    lists = [m for m in trunk.modules() if isinstance(m, nn.ModuleList) and len(m)]
+    lists: list[nn.ModuleList] = [m for m in trunk.modules() if isinstance(m, nn.ModuleList) and len(m)]
     if not lists:
         raise ConfigError(f"launch.strategy=fsdp: {type(trunk).__name__} has no list of layers to shard; use ddp")
-    return list(max(lists, key=lambda m: sum(p.numel() for p in m.parameters())))
+    sizes = [sum(p.numel() for p in m.parameters()) for m in lists]
+    return list(lists[sizes.index(max(sizes))])
 
 
 def _learns_below(encoder: nn.Module, sharded: frozenset[nn.Parameter]) -> bool:
