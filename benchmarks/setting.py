@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,11 +14,14 @@ from data.records import Record
 from model.content import Content, Modality, media_digest
 
 if TYPE_CHECKING:
+    from model.artifact import Backend
+    from model.encoder import Encoder
     from model.unified.encoder import UnifiedEncoder
 
 # Short labels, sentences and long passages in equal shares: what a search index holds, and hard on padding.
 TEXT_TASKS = ("text_to_image", "bitext", "heading_to_passage", "docstring_to_code")
 PICTURE_TASK = "text_to_image"
+DONE = "exported"
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class Setting:
         threads: processor threads that each side may use.
         rounds: counted runs of each side of a row.
         texts, pictures: inputs of a run.
+        queries: of each text task, to see what int8 costs in retrieval.
+        int8_loss: the most that it may cost of nDCG@10.
     """
 
     artifact: Path
@@ -40,6 +46,8 @@ class Setting:
     rounds: int = 5
     texts: int = 256
     pictures: int = 128
+    queries: int = 150
+    int8_loss: float = 0.01
 
     @cached_property
     def encoder(self) -> "UnifiedEncoder":
@@ -47,6 +55,35 @@ class Setting:
         from model.unified.encoder import UnifiedEncoder
 
         return UnifiedEncoder.load(self.artifact)
+
+    @cached_property
+    def exported(self) -> Path:
+        """The artifact with its ONNX graphs, fp32 and int8; made once for an artifact."""
+        from model.integrity import artifact_digest
+        from model.unified.onnx_export import export_onnx
+        from model.unified.onnx_int8 import quantize_graphs
+        from model.unified.storage import clone_artifact
+
+        target = self.cache / f"exported-{artifact_digest(self.artifact)[:16]}"
+        if not (target / DONE).is_file():
+            shutil.rmtree(target, ignore_errors=True)  # one that was interrupted
+            clone_artifact(self.artifact, target)
+            export_onnx(self.encoder, target / "onnx")
+            quantize_graphs(target, self.calibration)
+            (target / DONE).touch()
+        return target
+
+    def graphs(self, backend: "Backend") -> "Encoder":
+        """The model in ONNX Runtime, one thread a graph: ``encode_contents`` runs one batch on each core."""
+        from model.artifact import load_encoder
+
+        return load_encoder(self.exported, backend=backend, threads=1)
+
+    @cached_property
+    def calibration(self) -> list[Content]:
+        """Texts and pictures that no row measures."""
+        tasks = [*((task, Modality.TEXT) for task in TEXT_TASKS), (PICTURE_TASK, Modality.IMAGE)]
+        return [content for task, modality in tasks for content in self._pick(task, modality, 8, split="validation")]
 
     @cached_property
     def hardware(self) -> str:
@@ -65,9 +102,9 @@ class Setting:
         """Distinct pictures from the test split."""
         return self._pick(PICTURE_TASK, Modality.IMAGE, self.pictures)
 
-    def _pick(self, task: str, modality: Modality, count: int) -> list[Content]:
+    def _pick(self, task: str, modality: Modality, count: int, split: str = "test") -> list[Content]:
         """Contents of one modality from either side of a task's records, the same ones every time."""
-        corpus = Corpus(self.corpus, splits=("test",), tasks=(task,))
+        corpus = Corpus(self.corpus, splits=(split,), tasks=(task,))
         records = sorted(corpus.records, key=lambda record: media_digest(record.id.encode()))
         found: dict[str, Content] = {}
         for content in (c for record in records for c in _sides(corpus, record)):

@@ -1,6 +1,7 @@
 """The benchmark: both sides do the same work, pairs are compared, and the report says what was measured."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from benchmarks.setting import Setting
 @pytest.fixture(scope="module")
 def setting(tiny_artifact: Path, benchmark_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Setting:
     cache = tmp_path_factory.mktemp("bench")
-    return Setting(tiny_artifact, benchmark_corpus, cache, threads=1, rounds=1, texts=12, pictures=5)
+    small = {"texts": 12, "pictures": 5, "queries": 10}
+    return Setting(tiny_artifact, benchmark_corpus, cache, threads=1, rounds=1, int8_loss=1.0, **small)
 
 
 def test_every_row_compares_equal_vectors(setting: Setting, tmp_path: Path) -> None:
@@ -50,3 +52,9 @@ def test_sides_take_turns_and_both_warm_up() -> None:
     vectors = np.ones((1, 2), np.float32)
     duel(lambda: calls.append("a") or vectors, lambda: calls.append("b") or vectors, rounds=2, min_cosine=0.9)
     assert "".join(calls) == "ab" + "ab" + "ba"
+
+
+def test_int8_that_costs_too_much_has_no_speed(setting: Setting) -> None:
+    strict = replace(setting, int8_loss=-1.0)
+    with pytest.raises(BenchmarkError, match=r"costs .* of nDCG@10"):
+        ROWS["text-onnx-int8"](strict)
