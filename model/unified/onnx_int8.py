@@ -13,7 +13,7 @@ Shape legend: F hidden channels.
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,8 @@ from model.unified.onnx_wide import mlps, split_wide, widest
 
 if TYPE_CHECKING:
     import onnx
+
+    from model.encoder import Encoder
 
 QUANTISED = (TRUNK, "audio")
 PRODUCTS = ("MatMul", "Gemm")
@@ -75,7 +77,7 @@ def hidden_peaks(artifact: Path, contents: Sequence[Content]) -> dict[str, dict[
     encoder = OnnxUnifiedEncoder.load(artifact)
     watched = {name: Watched(encoder.graph(artifact, name)) for name in QUANTISED if name in encoder.sessions}
     encoder.sessions.update(watched)
-    for _ in run_batches(encoder, ([content] for content in contents)):
+    for _ in run_batches(cast("Encoder", encoder), ([content] for content in contents)):
         pass
     return {name: session.peaks for name, session in watched.items()}
 
