@@ -89,6 +89,9 @@ class StageConfig(Config):
         description="hand on a moving average of the weights with this decay, e.g. 0.999; shorter in the first steps",
     )
     gradient_clip: float = Field(1.0, gt=0)
+    dropout: float | None = Field(
+        None, ge=0, lt=1, description="in the layers of the trunk that learn; as the trunk was pretrained when empty"
+    )
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     activation_checkpointing: bool = Field(
         False, description="keep only the inputs of the trunk's layers: less memory, for one more forward pass of each"

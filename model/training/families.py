@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -43,3 +44,8 @@ class _Weightless:
 def _without_data(tensor: torch.Tensor) -> torch.Tensor:
     empty = torch.empty_like(tensor, device="meta")
     return nn.Parameter(empty, requires_grad=False) if isinstance(tensor, nn.Parameter) else empty
+
+
+def network_of(encoder: TorchEncoder) -> Any:
+    """The transformers model that holds the layers: the trunk, or the whole model of the other family."""
+    return encoder.trunk if isinstance(encoder, UnifiedEncoder) else encoder.model[0].model

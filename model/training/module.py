@@ -20,6 +20,7 @@ from model.losses.gather import processes, rank
 from model.sentence_transformer.encoder import SentenceTransformerEncoder
 from model.training.batch import Pooled, Side, StepBatch
 from model.training.config import StageConfig, TaskConfig
+from model.training.dropout import set_dropout
 from model.training.ema import Ema
 from model.training.exchange import average_whole, clip_sharded, drop_unused
 from model.training.families import TorchEncoder
@@ -64,6 +65,8 @@ class ContrastiveModule(lightning.LightningModule):
         self.embeddings: tuple[Tensor, Tensor] | None = None
         self.ema: Ema | None = None
         self._saved_ema: dict[str, Any] | None = None
+        if stage.dropout is not None:
+            set_dropout(encoder, stage.dropout)
         if stage.activation_checkpointing:
             checkpoint_activations(encoder)
         self.strict_loading = False  # frozen weights are absent from checkpoints on purpose

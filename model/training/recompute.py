@@ -1,12 +1,9 @@
 """Activation checkpointing: layers keep their inputs only and compute the rest again on the way back."""
 
-from typing import Any
-
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from model.errors import ConfigError
-from model.training.families import TorchEncoder
-from model.unified.encoder import UnifiedEncoder
+from model.training.families import TorchEncoder, network_of
 
 
 def checkpoint_activations(encoder: TorchEncoder) -> None:
@@ -15,7 +12,7 @@ def checkpoint_activations(encoder: TorchEncoder) -> None:
     Raises:
         ConfigError: the model cannot.
     """
-    network = _network(encoder)
+    network = network_of(encoder)
     if not getattr(network, "supports_gradient_checkpointing", False):
         raise ConfigError(
             f"activation_checkpointing: {type(network).__name__} has no layers that recompute their activations; "
@@ -29,15 +26,11 @@ def keep_recomputing(encoder: TorchEncoder) -> None:
 
     Only the layer itself learns that it trains, not its parts, so dropout stays off.
     """
-    for layer in _network(encoder).modules():
+    for layer in network_of(encoder).modules():
         if isinstance(layer, GradientCheckpointingLayer):
             layer.training = True
 
 
 def stop_recomputing(encoder: TorchEncoder) -> None:
     """Undo :func:`checkpoint_activations`."""
-    _network(encoder).activation_checkpointing_disable()
-
-
-def _network(encoder: TorchEncoder) -> Any:
-    return encoder.trunk if isinstance(encoder, UnifiedEncoder) else encoder.model[0].model
+    network_of(encoder).activation_checkpointing_disable()
