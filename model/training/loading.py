@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.connection import wait
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Protocol, runtime_checkable
 
@@ -137,12 +138,16 @@ class Loading:
         self.workers = workers
         self.prefetch = prefetch
         self.pin = torch.cuda.is_available() if pin is None else pin
-        self._running: Iterator[Any] | None = None
+        self._running: Any = None
+        self._ending = threading.Event()
 
     def __iter__(self) -> Iterator[StepBatch]:
         make = self.make
         finish: Callable[[Any], StepBatch] = make.finish if isinstance(make, Splittable) else _as_it_is
+        self._ending = threading.Event()
         self._running = running = iter(self._loader())
+        if self.workers:
+            threading.Thread(target=_watch, args=(running, self._ending), daemon=True).start()
         try:
             while True:
                 try:
@@ -159,9 +164,10 @@ class Loading:
 
     def close(self) -> None:
         """End the workers."""
+        self._ending.set()
         running, self._running = self._running, None
         if running is not None and self.workers:
-            running._shutdown_workers()  # type: ignore[attr-defined] # its destructor does it too late
+            running._shutdown_workers()  # its destructor does it too late
 
     def _loader(self) -> DataLoader[Any]:
         make = self.make
@@ -211,6 +217,21 @@ def _fork_server(maker: str) -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, maker])
     return context
+
+
+def _watch(running: Any, ending: threading.Event) -> None:
+    """When a worker dies, end the others, and with them the wait of the trainer.
+
+    One that dies in the middle of sending a batch, which is larger than a pipe, would leave the trainer waiting for the
+    rest of it, and the others for their turn, for ever.
+    """
+    workers = list(running._workers)
+    wait([worker.sentinel for worker in workers])
+    if ending.is_set():
+        return
+    for worker in workers:
+        worker.kill()
+    running._worker_result_queue._writer.close()  # the last open end, so that the trainer's read comes to its end
 
 
 def _begin(_: int, *, trainer: int) -> None:

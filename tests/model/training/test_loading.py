@@ -1,6 +1,8 @@
 """Order, errors and waiting of batches that workers make."""
 
+import multiprocessing
 import os
+import signal
 import threading
 import time
 from typing import Any
@@ -15,6 +17,9 @@ from model.training.loading import Loading
 from model.training.meter import WaitClock
 
 pytestmark = pytest.mark.timeout(300)
+
+
+MORE_THAN_A_PIPE = 2**22
 
 
 class Odd(Exception):  # noqa: N818
@@ -32,6 +37,8 @@ def work(order: tuple[str, int]) -> tuple[int, int, bytes]:
         raise ContentError("picture 3 is broken", code="image_undecodable", limit="max_image_pixels")
     if kind == "odd":
         raise Odd(threading.Lock())
+    if kind == "large":
+        return step, os.getpid(), bytes(step) + bytes(MORE_THAN_A_PIPE)
     time.sleep({"slow": 0.05, "mixed": 0.05 * (step % 2)}.get(kind, 0.0))
     return step, os.getpid(), bytes(step)
 
@@ -80,6 +87,25 @@ def test_errors_keep_type_message_and_facts_and_come_at_their_step() -> None:
     assert "in work" in str(caught.value.__cause__)
     with pytest.raises(TrainingError, match="Odd: an odd thing"):
         next(iter(Loading(Maker("odd"), 9, lambda: 0, workers=1)))
+
+
+class Large(Maker):
+    """Batches that do not fit into a pipe, so that a worker always waits in the middle of sending one."""
+
+    def finish(self, made: tuple[int, int, bytes]) -> tuple[int, int]:
+        return made[0], made[1]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_that_dies_while_it_sends_is_an_error_rather_than_a_wait_for_ever(workers: int) -> None:
+    loading = Loading(Large("large"), 99, lambda: 0, workers=workers)
+    running: Any = iter(loading)
+    _, pid = next(running)
+    time.sleep(0.5)  # by now the next batch is on its way
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(TrainingError, match=f"lower launch.workers \\(now {workers}\\)"):
+        list(running)
+    assert multiprocessing.active_children() == []
 
 
 class Sleeper(lightning.LightningModule):
