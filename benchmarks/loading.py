@@ -111,7 +111,7 @@ def clip(data: bytes, size: int, frames: int) -> Tensor:
     """Frames [F, 3, S, S], the middles of equal parts, by PyAV and Pillow."""
     import av
 
-    with av.open(io.BytesIO(data)) as file:
+    with av.open(io.BytesIO(data), mode="r") as file:
         shown = [frame.to_image() for frame in file.decode(video=0)]
     places = ((np.arange(frames) + 0.5) * len(shown) / frames).astype(int)
     return torch.stack([_pixels(shown[place], size) for place in places])
