@@ -43,17 +43,7 @@ def decode_audio(data: bytes, limits: Limits) -> NDArray[np.float32]:
             f"the audio ({container}) ends after {len(wave_N)} of {expected} frames: send it whole",
             code="audio_truncated",
         )
-    if not (np.abs(wave_N) <= LOUDEST).all():  # also false for NaN; beyond it arithmetic overflows further on
-        raise ContentError(
-            f"the audio holds NaN, infinite samples or samples above {LOUDEST:g}: encode it anew",
-            code="audio_not_finite",
-        )
-    resampled_N = wave_N if rate == SAMPLE_RATE else soxr.resample(wave_N, rate, SAMPLE_RATE)
-    # Exactly the length that `audio_seconds` announces, so that tokens counted from the header are the tokens made.
-    exact_N = np.zeros(round(expected / rate * SAMPLE_RATE), dtype=np.float32)
-    used = min(len(exact_N), len(resampled_N))
-    exact_N[:used] = resampled_N[:used]
-    return exact_N
+    return at_16_khz(wave_N, rate, expected)
 
 
 def audio_seconds(data: bytes, limits: Limits) -> float:
@@ -65,6 +55,25 @@ def audio_seconds(data: bytes, limits: Limits) -> float:
     with _opened(data, check_container(data, Modality.AUDIO, limits)) as file:
         _check_header(file, limits)
         return float(file.frames / file.samplerate)
+
+
+def at_16_khz(wave_N: NDArray[np.float32], rate: int, frames: int) -> NDArray[np.float32]:
+    """Resample mono samples at ``rate``; ``frames`` of them decide the length of the result.
+
+    Raises:
+        ContentError: ``audio_not_finite``.
+    """
+    if not (np.abs(wave_N) <= LOUDEST).all():  # also false for NaN; beyond it arithmetic overflows further on
+        raise ContentError(
+            f"the audio holds NaN, infinite samples or samples above {LOUDEST:g}: encode it anew",
+            code="audio_not_finite",
+        )
+    resampled_N = wave_N if rate == SAMPLE_RATE else soxr.resample(wave_N, rate, SAMPLE_RATE)
+    # Exactly the length that `audio_seconds` announces, so that tokens counted from the header are the tokens made.
+    exact_N = np.zeros(round(frames / rate * SAMPLE_RATE), dtype=np.float32)
+    used = min(len(exact_N), len(resampled_N))
+    exact_N[:used] = resampled_N[:used]
+    return exact_N
 
 
 @contextmanager

@@ -66,12 +66,16 @@ def decode_document(data: bytes, limits: Limits, *, size: int | None, text: bool
     return pages
 
 
+def worker_command() -> list[str]:
+    """Start of the worker; ``-I``: nothing in the environment or the working directory decides what is imported."""
+    return [sys.executable, "-I", str(WORKER)]
+
+
 def _ask(request: dict[str, Any], data: bytes, limits: Limits) -> tuple[dict[str, Any], bytes]:
     """Answer of the worker, and the pixels after it; its refusal or death as a ContentError."""
     try:
-        # -I: nothing in the environment or the working directory decides what is imported.
         done = subprocess.run(
-            [sys.executable, "-I", str(WORKER)],
+            worker_command(),
             input=json.dumps(request).encode() + b"\n" + data,
             capture_output=True,
             timeout=WAIT_FACTOR * limits.max_document_seconds,

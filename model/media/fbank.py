@@ -8,9 +8,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from model.media.mel import SAMPLE_RATE
+from model.media.mel import HOP, SAMPLE_RATE
 
-FRAME, HOP, N_FFT = 400, 160, 512
+FRAME, FBANK_FFT = 400, 512
 PREEMPHASIS = 0.97
 FLOOR = 1.192092955078125e-07
 LOWEST_HZ = 20.0
@@ -34,7 +34,7 @@ def fbank(wave_N: NDArray[np.float32], samples: int, bands: int = 128) -> NDArra
     frames_TW -= frames_TW.mean(axis=1, keepdims=True)
     frames_TW[:, 1:] -= PREEMPHASIS * frames_TW[:, :-1]
     frames_TW[:, 0] *= 1 - PREEMPHASIS
-    power_TF = np.abs(np.fft.rfft(frames_TW * np.hanning(FRAME), N_FFT, axis=1)) ** 2
+    power_TF = np.abs(np.fft.rfft(frames_TW * np.hanning(FRAME), FBANK_FFT, axis=1)) ** 2
     mel_TM = np.log(np.maximum(power_TF @ kaldi_filters(bands), FLOOR))
     return np.ascontiguousarray(mel_TM.T, dtype=np.float32)
 
@@ -42,7 +42,7 @@ def fbank(wave_N: NDArray[np.float32], samples: int, bands: int = 128) -> NDArra
 @lru_cache(maxsize=4)
 def kaldi_filters(bands: int) -> NDArray[np.float64]:
     """Filters from 20 Hz to 8 kHz, triangular on the mel scale itself, shape [F, bands]."""
-    bins_F = _mel(np.arange(N_FFT // 2 + 1) * SAMPLE_RATE / N_FFT)
+    bins_F = _mel(np.arange(FBANK_FFT // 2 + 1) * SAMPLE_RATE / FBANK_FFT)
     edges = np.linspace(_mel(np.asarray(LOWEST_HZ)), _mel(np.asarray(SAMPLE_RATE / 2)), bands + 2)
     slopes = (edges[None, :] - bins_F[:, None]) / np.diff(edges)[0]
     filters: NDArray[np.float64] = np.maximum(0.0, np.minimum(-slopes[:, :-2], slopes[:, 2:]))

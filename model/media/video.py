@@ -113,14 +113,14 @@ def _decode(clip: Clip, limits: Limits, chosen: list[float], size: int) -> list[
                 raise ContentError(f"frame {frame.pts} of the video is damaged", code="video_undecodable")
             # Codecs may drop a frame, so a chosen time is met by the first frame at or after it.
             while wanted and frame.time is not None and frame.time >= wanted[0] - 1e-6:
-                frames.append(_square(frame, size))
+                frames.append(_upright(frame, size))
                 wanted.pop(0)
             if not wanted:
                 break
     return frames
 
 
-def _square(frame: Any, size: int) -> NDArray[np.uint8]:
+def _upright(frame: Any, size: int) -> NDArray[np.uint8]:
     has_alpha = any(component.is_alpha for component in frame.format.components)
     pixels = frame.to_ndarray(format="rgba" if has_alpha else "rgb24")
     if frame.rotation:

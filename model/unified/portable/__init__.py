@@ -18,7 +18,8 @@ def write_portable(config: UnifiedConfig, directory: Path) -> None:
     """
     from model.unified.portable.bundle import modelling_file
 
-    (directory / MODELLING_FILE).write_text(modelling_file(), encoding="utf-8")
+    towers = frozenset(tower.kind for tower in (config.image_tower, config.audio_tower) if tower is not None)
+    (directory / MODELLING_FILE).write_text(modelling_file(towers), encoding="utf-8")
     name = f"{Path(MODELLING_FILE).stem}.OmnivecUnified"
     _write(directory / FILES[1], [{"idx": 0, "name": "0", "path": "", "type": name}])
     prompts = {task: prefix.replace(TITLE, NO_TITLE) for task, prefix in config.prompts.items()}

@@ -11,22 +11,32 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
-TEMPLATE = Path(__file__).with_name("template.py")
+from model.towers import TOWERS
+
+HERE = Path(__file__).parent
+TEMPLATE, INPUTS, WORKER = (
+    HERE / "template.py",
+    HERE / "inputs_template.py",
+    HERE.parents[1] / "media" / "pdf_worker.py",
+)
 MARK = "# LIBRARY\n"
 OURS = "model."
 ROOTS = (
     ("model.unified.trunk", "build_trunk"),
-    ("model.unified.frontends", "PictureFrontend"),
+    ("model.unified.encoder", "_frontends"),
     ("model.unified.projector", "Projector"),
-    ("model.media.image", "fit_square"),
+    ("model.unified.media", "MediaReader"),
+    ("model.unified.preprocess", "_Plan"),
+    ("model.unified.preprocess", "_collate"),
+    ("model.content", "Part"),
+    ("model.media.audio", "at_16_khz"),
+    ("model.media.containers", "ALLOWED"),
 )
-# Kind of a picture tower -> module and class.
-TOWERS = {
-    "efficientnet_lite": ("model.towers.efficientnet_lite", "EfficientNetLite"),
-    "vision": ("model.towers.vision", "Vision"),
-}
-# Beside the standard library.
+# Defined by the templates in their own way: towers are not looked up by module, nor the worker by its file.
+BY_TEMPLATE = frozenset({("model.towers", "build_tower"), ("model.media.document", "worker_command")})
+# Beside the standard library; the optional ones are imported when encoded media of their kind come.
 ALLOWED = frozenset({"torch", "transformers", "tokenizers", "safetensors", "PIL", "numpy"})
+OPTIONAL = frozenset({"av", "soundfile", "soxr"})
 
 
 class Source:
@@ -53,6 +63,7 @@ class Bundle:
 
     def __init__(self) -> None:
         self.imports: set[str] = set()
+        self.libraries: set[str] = set()
         self.definitions: list[str] = []
         self._sources: dict[str, Source] = {}
         self._owner: dict[str, str] = {}
@@ -64,7 +75,11 @@ class Bundle:
         Raises:
             ValueError: two modules define the name differently, or an import is not among those allowed.
         """
-        source = self._sources.setdefault(module, Source(module))
+        if (module, name) in BY_TEMPLATE:
+            return
+        if module not in self._sources:
+            self._sources[module] = Source(module)
+        source = self._sources[module]
         node = source.bindings[name]
         if isinstance(node, ast.Import | ast.ImportFrom):
             self._import(node, name)
@@ -80,6 +95,13 @@ class Bundle:
                 self.add(module, used)
         self.definitions.append(text)
 
+    def add_imports(self, text: str) -> None:
+        """Add the imports at the top of a template, but for those of the file's own."""
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.Import | ast.ImportFrom) and getattr(node, "module", "") != "__future__":
+                check_import(node)
+                self.imports.add(ast.unparse(node))
+
     def _import(self, node: ast.Import | ast.ImportFrom, name: str) -> None:
         alias = next(a for a in node.names if (a.asname or a.name.split(".")[0]) == name)
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(OURS):
@@ -87,25 +109,39 @@ class Bundle:
                 raise ValueError(f"{node.module}.{alias.name} is imported under another name, {alias.asname}")
             self.add(node.module or "", alias.name)
             return
+        if isinstance(node, ast.Import) and alias.name in OPTIONAL:
+            self.libraries.add(f'{name} = Library("{alias.name}")')
+            return
         single = ast.ImportFrom(node.module, [alias], 0) if isinstance(node, ast.ImportFrom) else ast.Import([alias])
         check_import(single)
         self.imports.add(ast.unparse(single))
 
 
-@lru_cache(maxsize=1)
-def modelling_file() -> str:
-    """Text of the self-contained modelling file."""
+@lru_cache(maxsize=8)
+def modelling_file(towers: frozenset[str]) -> str:
+    """Text of the self-contained modelling file for a model with towers of these kinds; equal kinds, equal text."""
     bundle = Bundle()
-    for module, name in (*ROOTS, *TOWERS.values()):
+    classes = {kind: TOWERS[kind] for kind in sorted(towers)}
+    for module, name in (*ROOTS, *classes.values()):
         bundle.add(module, name)
-    towers = ", ".join(f'"{kind}": {name}' for kind, (_, name) in TOWERS.items())
-    parts = ["\n".join(sorted(bundle.imports)), *bundle.definitions, f"TOWERS = {{{towers}}}"]
+    mapping = ", ".join(f'"{kind}": {name}' for kind, (_, name) in classes.items())
     head, tail = TEMPLATE.read_text(encoding="utf-8").split(MARK)
-    text = head + "\n\n\n".join(parts) + "\n" + tail
+    imports, inputs = INPUTS.read_text(encoding="utf-8").split(MARK)
+    bundle.add_imports(imports)
+    library = ["\n".join(sorted(bundle.imports)), "\n".join(sorted(bundle.libraries)), *bundle.definitions]
+    text = head + "\n\n\n".join([*library, f"TOWERS = {{{mapping}}}", worker_text(), inputs.strip()]) + "\n" + tail
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import | ast.ImportFrom):
             check_import(node)
     return text
+
+
+def worker_text() -> str:
+    """The script that renders documents, as a constant: it runs in a process of its own and imports nothing of ours."""
+    source = WORKER.read_text(encoding="utf-8")
+    if "'''" in source:
+        raise ValueError(f"{WORKER.name} must not hold three single quotes: they end the constant that holds it")
+    return f"PDF_WORKER = r'''\n{source}'''"
 
 
 def check_import(node: ast.Import | ast.ImportFrom) -> None:
