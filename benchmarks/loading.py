@@ -112,7 +112,7 @@ def clip(data: bytes, size: int, frames: int) -> Tensor:
     import av
 
     with av.open(io.BytesIO(data), mode="r") as file:
-        shown = [frame.to_image() for frame in file.decode(video=0)]
+        shown = [frame.to_image() for frame in file.decode(video=0)]  # type: ignore[no-untyped-call]
     places = ((np.arange(frames) + 0.5) * len(shown) / frames).astype(int)
     return torch.stack([_pixels(shown[place], size) for place in places])
 
