@@ -27,18 +27,18 @@ def decode_track(clip: Clip, limits: Limits) -> NDArray[np.float32]:
         float32 array of shape [N]; N is :func:`track_samples`.
 
     Raises:
-        ContentError: ``video_undecodable``.
+        ContentError: ``video_undecodable``, or ``video_too_long`` when the sound begins too long before the pictures.
     """
     track_N = np.zeros(track_samples(clip), dtype=np.float32)
     if len(track_N):
         with ffmpeg_errors(clip.data, clip.container), open_clip(clip.data, clip.container, limits) as file:
-            _fill(track_N, file, clip.times[0])
+            _fill(track_N, file, clip.times[0], limits)
     if not np.isfinite(track_N).all():
         raise ContentError("the sound of the video holds NaN or infinite samples", code="video_undecodable")
     return track_N
 
 
-def _fill(track_N: NDArray[np.float32], file: Any, begin: float) -> None:
+def _fill(track_N: NDArray[np.float32], file: Any, begin: float, limits: Limits) -> None:
     stream = file.streams.audio[0]
     check_codec(stream)
     stream.codec_context.thread_count = 1
@@ -48,6 +48,7 @@ def _fill(track_N: NDArray[np.float32], file: Any, begin: float) -> None:
     for frame in file.decode(stream):
         if at is None:
             at = round(((frame.time or 0.0) - begin) * SAMPLE_RATE)
+            _check_start(-at / SAMPLE_RATE, limits)
         for piece in resampler.resample(frame):
             at = _put(track_N, piece, at)
         if at >= len(track_N):
@@ -55,6 +56,17 @@ def _fill(track_N: NDArray[np.float32], file: Any, begin: float) -> None:
     if at is not None:
         for piece in resampler.resample(None):
             at = _put(track_N, piece, at)
+
+
+def _check_start(before: float, limits: Limits) -> None:
+    """Refuse sound that would be decoded for hours before it meets the first picture; not every index tells of it."""
+    if before > limits.max_video_seconds:
+        raise ContentError(
+            f"the sound of the video begins {before:.1f} s before its pictures; at most {limits.max_video_seconds:g} s "
+            "are accepted: cut it to the length of the pictures",
+            code="video_too_long",
+            limit="max_video_seconds",
+        )
 
 
 def _put(track_N: NDArray[np.float32], piece: Any, at: int) -> int:
