@@ -215,21 +215,24 @@ def times_of(metadata: dict, count: int) -> tuple[list[float], float, bool]:
     """Times of the frames and duration in seconds, and whether these were told; else frames count as seconds."""
     if count == 0:
         raise ContentError("the video holds no frames", code="video_empty")
-    fps, times = metadata.get("fps"), metadata.get("times")
-    if times is None and fps is not None and fps > 0:
-        indices = metadata.get("frames_indices")
-        times = [float(i) / fps for i in (range(count) if indices is None else indices)]
-        shown = metadata.get("total_num_frames") if indices is not None else count
-        seconds = metadata.get("duration") or (shown or times[-1] * fps + 1) / fps
-    elif times is not None:
-        times = [float(time) for time in times]
-        step = (times[-1] - times[0]) / (count - 1) if count > 1 and len(times) == count else 0.0
-        seconds = metadata.get("duration") or times[-1] - times[0] + step
-    else:
+    fps, times, indices = (metadata.get(name) for name in ("fps", "times", "frames_indices"))
+    if fps is None and times is None:
         return [float(i) for i in range(count)], float(count), False
-    if len(times) != count or not np.isfinite([*times, seconds]).all() or (np.diff(times) <= 0).any():
+    if times is None and not 0 < fps < np.inf:
+        raise malformed(f"a clip of {fps} frames a second: say how many it has, or leave fps out")
+    if times is None:
+        times = np.arange(count) / fps if indices is None else np.asarray(indices) / fps
+    times = [float(time) for time in times]
+    if len(times) != count or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
         raise malformed(f"a clip of {count} frames needs as many times, each finite and later than the one before")
-    return times, max(seconds, times[-1] - times[0]), True
+    # The last frame is shown as long as the others; of frames that were taken from a longer clip, up to its end.
+    span = times[-1] - times[0]
+    step = 1 / fps if fps is not None else span / max(1, count - 1)
+    whole = metadata["total_num_frames"] / fps if fps and indices is not None and "total_num_frames" in metadata else 0
+    seconds = metadata.get("duration") or max(whole, span + step)
+    if not np.isfinite(seconds):
+        raise malformed(f"a clip of {seconds} s: say how long it lasts, or leave its duration out")
+    return times, max(float(seconds), span), True
 
 
 def track_of(given: dict, seconds: float, reader: MediaReader) -> list[Unit]:

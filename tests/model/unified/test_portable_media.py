@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -15,7 +16,9 @@ from PIL import Image
 
 from model.artifact import load_encoder
 from model.content import Content, audio, document, image, video
+from model.encoder import Limits
 from model.encoding import encode_contents
+from model.media.ffmpeg import read_clip
 from model.unified.config import UnifiedConfig
 from model.unified.encoder import UnifiedEncoder
 from model.unified.portable import MODELLING_FILE
@@ -46,6 +49,8 @@ def inputs(out):
     stereo, frames = np.load(Path(out) / "stereo.npy"), np.load(Path(out) / "frames.npy")
     array = {"array": stereo, "sampling_rate": 44_100}
     timed = {"array": frames, "video_metadata": {"fps": 8}, "audio": None}
+    told = json.loads(read("uneven.json"))
+    uneven = {"array": list(map(Image.fromarray, frames)), "video_metadata": told, "audio": None}
     sound_of_clip = {"array": np.load(Path(out) / "track.npy"), "sampling_rate": 16_000}
     pages = [(Image.open(Path(out) / f"page{i}.png"), words) for i, words in enumerate(("Hello  world", "Second page"))]
     return {
@@ -55,6 +60,7 @@ def inputs(out):
         "clip, decoded": [{"video": timed}, timed, {"video": {**timed, "array": frames.transpose(0, 3, 1, 2)}}],
         "clip with sound, encoded": [{"video": read("spoken.mp4")}],
         "clip with sound, decoded": [{"video": {**timed, "audio": sound_of_clip}}],
+        "clip, uneven": [{"video": read("uneven.mp4")}, {"video": uneven}],
         "document, encoded": [{"document": read("two.pdf")}, read("two.pdf")],
         "document, decoded": [{"document": pages}],
         "mixed": [
@@ -113,6 +119,8 @@ frames = np.zeros((4, 32, 32, 3), dtype=np.uint8)
 refused(whole, {"video": frames[:0]}, "video_empty")
 refused(whole, {"video": frames.astype(float)}, "malformed_part", "float64")
 refused(whole, {"video": {"array": frames, "video_metadata": {"times": [0, 2, 1, 3]}}}, "malformed_part")
+refused(whole, {"video": {"array": frames, "video_metadata": {"times": []}}}, "malformed_part", "as many times")
+refused(whole, {"video": {"array": frames, "video_metadata": {"fps": 0}}}, "malformed_part", "0 frames a second")
 refused(whole, {"video": {"array": frames, "video_metadata": {"fps": 0.01}}}, "video_too_long")
 refused(whole, {"video": np.broadcast_to(frames[:1, :1, :1], (1, 2001, 2000, 3))}, "video_too_large")
 refused(whole, {"image": Image.new("L", (8000, 5001))}, "image_too_large")
@@ -138,15 +146,19 @@ for name, value in needs.items():
 """
 
 
-def clip_of(frames_FHW3: np.ndarray, wave_N: np.ndarray | None = None) -> bytes:
-    """Frames at 8 a second without loss, with a track of 16-bit samples that begins with them."""
+def clip_of(frames_FHW3: np.ndarray, wave_N: np.ndarray | None = None, places: list[int] | None = None) -> bytes:
+    """Frames without loss at ``places`` in eighths of a second, by default one each; a track of 16-bit samples."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
         pictures = container.add_stream("libx264rgb", rate=8, options={"qp": "0"})
         pictures.height, pictures.width = frames_FHW3.shape[1:3]
         pictures.pix_fmt = "rgb24"
         sound = None if wave_N is None else container.add_stream("alac", rate=16_000, layout="mono")
-        packets = [p for f in frames_FHW3 for p in pictures.encode(av.VideoFrame.from_ndarray(f, format="rgb24"))]
+        packets = []
+        for place, pixels in zip(places or range(len(frames_FHW3)), frames_FHW3, strict=True):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = place, Fraction(1, 8)
+            packets += pictures.encode(frame)
         packets += pictures.encode()
         if sound is not None:
             frame = av.AudioFrame.from_ndarray(wave_N[None], format="s16p", layout="mono")
@@ -167,6 +179,10 @@ def write_media(out: Path) -> None:
     frames = np.random.default_rng(1).integers(0, 256, (20, 4, 4, 3), dtype=np.uint8).repeat(16, 1).repeat(16, 2)
     np.save(out / "frames.npy", frames)
     (out / "clip.mp4").write_bytes(clip_of(frames))
+    uneven = clip_of(frames, places=[i * i // 6 + i for i in range(len(frames))])
+    (out / "uneven.mp4").write_bytes(uneven)
+    read = read_clip(uneven, Limits())
+    (out / "uneven.json").write_text(json.dumps({"times": read.times, "duration": read.seconds}))
     wave = (np.sin(np.arange(len(frames) * 2_000) ** 1.3 / 90) * 12_000).astype(np.int16)
     np.save(out / "track.npy", wave.astype(np.float32) / 2**15)
     (out / "spoken.mp4").write_bytes(clip_of(frames, wave))
@@ -211,6 +227,7 @@ def wanted(out: Path) -> dict[str, list[Content]]:
         "clip, decoded": [Content.of(clip)] * 3,
         "clip with sound, encoded": [Content.of(part(video, "spoken.mp4"))],
         "clip with sound, decoded": [Content.of(part(video, "spoken.mp4"))],
+        "clip, uneven": [Content.of(part(video, "uneven.mp4"))] * 2,
         "document, encoded": [Content.of(two)] * 2,
         "document, decoded": [Content.of(two)],
         "mixed": [
@@ -279,6 +296,6 @@ def test_a_fault_in_the_modelling_file_would_show(done: Path) -> None:
 @pytest.mark.slow
 def test_what_the_library_refuses_is_refused_and_missing_packages_are_named(done: Path) -> None:
     refusals = json.loads((done / "refusals.json").read_text())
-    assert len(refusals) == 33
+    assert len(refusals) == 35
     for code, words, found, message in refusals:
         assert (code, words in message) == (found, True), (code, words, found, message)
