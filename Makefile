@@ -11,7 +11,7 @@ OMNIVEC_HOME ?= $(CURDIR)/.omnivec
 export OMNIVEC_HOME PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test bench serve ui lint format golden lock clean
+.PHONY: help setup run test test-slow bench serve ui lint format golden lock clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -25,8 +25,11 @@ $(READY): requirements.lock pyproject.toml infra/setup.sh
 run: $(READY)  ## the whole chain on this machine: validate, train, evaluate, register, serve check, gate, drift
 	@$(BIN)/omnivec run --recipe $(RECIPE)
 
-test: lint  ## lint, then every test
+test: lint  ## lint, then every test that does not take minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+test-slow: $(READY)  ## what takes minutes and is left out of test: nodes of a TrainJob that train
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m minutes
 
 bench: $(READY)  ## side by side with sentence-transformers on two threads; result in OMNIVEC_HOME/bench
 	@OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks

@@ -9,10 +9,16 @@ from typing import Any
 PRELOAD = ["lightning", "torch", "transformers", "components.train.feed", "model.training.stage"]
 
 
-def side_by_side(function: Callable[..., None], *args: Any, processes: int = 2, seconds: float = 120) -> None:
-    """Call ``function(rank, *args)`` in each process; a failure or a wait without end in any of them is one here."""
+def fork_server() -> multiprocessing.context.ForkServerContext:
+    """Starts processes in milliseconds, which share nothing with the test's own."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
+    return context
+
+
+def side_by_side(function: Callable[..., None], *args: Any, processes: int = 2, seconds: float = 120) -> None:
+    """Call ``function(rank, *args)`` in each process; a failure or a wait without end in any of them is one here."""
+    context = fork_server()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -24,7 +24,7 @@ from model.training.dropout import set_dropout
 from model.training.ema import Ema
 from model.training.exchange import average_whole, clip_sharded, drop_unused
 from model.training.families import TorchEncoder
-from model.training.idle import even_pieces
+from model.training.idle import embed_evenly, even_pieces
 from model.training.pieces import pieces_of
 from model.training.recompute import checkpoint_activations, keep_recomputing, stop_recomputing
 from model.training.schedule import freeze_except, parameter_groups, scheduled
@@ -80,7 +80,8 @@ class ContrastiveModule(lightning.LightningModule):
         """Loss of one task's batch; dropout depends on (seed, step, process) alone, so a resumed run repeats it."""
         torch.manual_seed(self.stage.seed * 1_000_003 + batch.step + rank() * SEEDS_OF_A_PROCESS)
         if self.stage.micro_batch_tokens is None:
-            return self._reach_all(self.loss(batch, self.embed(batch.query), self.embed(batch.document))["loss"])
+            query_ND, document_MD = (self._embed_whole(side) for side in (batch.query, batch.document))
+            return self._reach_all(self.loss(batch, query_ND, document_MD)["loss"])
         loss = self._backward_in_pieces(batch, self.stage.micro_batch_tokens)["loss"]
         return self._reach_all(loss.clone().requires_grad_())  # Lightning's own backward then changes no gradient
 
@@ -188,6 +189,9 @@ class ContrastiveModule(lightning.LightningModule):
             return self.encoder.finish(torch.from_numpy(side.states_NH).to(self.device))
         found: Tensor = self.encoder(side)
         return found
+
+    def _embed_whole(self, side: Side) -> Tensor:
+        return self.embed(side) if self.shards is None else embed_evenly(self.embed, side, self.device)
 
     def on_train_start(self) -> None:
         """Keep frozen parts in evaluation mode: no dropout and no statistics where nothing learns.

@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from model.errors import ConfigError
-from model.sentence_transformer.encoder import SentenceTransformerEncoder
 from model.training.config import StageConfig
 from model.training.families import TorchEncoder
 from model.training.schedule import freeze_except
@@ -95,15 +94,13 @@ def shards_of(encoder: TorchEncoder, stage: StageConfig, world: World) -> TrunkS
     """What the processes share out in a stage; nothing where one trains alone or where the trunk does not learn.
 
     Raises:
-        ConfigError: the encoder has no trunk that every content passes, or is not trained in a way that is known to
-            end: a model of sentence-transformers makes one call for each kind of content in a batch.
+        ConfigError: the encoder has no trunk that every content passes, or is trained by adapters.
     """
     if world.processes == 1:
         return None
-    if isinstance(encoder, SentenceTransformerEncoder) and (stage.micro_batch_tokens is None or stage.lora is not None):
+    if stage.lora is not None:
         raise ConfigError(
-            "launch.strategy=fsdp trains a model of sentence-transformers in pieces only, where every process calls it "
-            "equally often, and without lora: set micro_batch_tokens and leave lora out, or use ddp"
+            "launch.strategy=fsdp shares out weights that learn, of which lora leaves few: leave lora out, or use ddp"
         )
     shards = TrunkShards.of(encoder)
     if shards.learns(freeze_except(encoder, stage.trainable)):

@@ -4,21 +4,15 @@ import multiprocessing
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-PRELOAD = ["transformers", "components.train.feed", "model.training.stage"]
+from tests.side_by_side import fork_server
+
 STEPS = 40
-
-
-def context() -> multiprocessing.context.BaseContext:
-    """Processes start in milliseconds and share nothing with the test's own process."""
-    made = multiprocessing.get_context("forkserver")
-    made.set_forkserver_preload(PRELOAD)
-    return made
 
 
 def start(dataset: Path, model: Path, where: Path, pause: float = 0.0, every: int = 1, workers: int = 0) -> BaseProcess:
     """Start the stage, with a checkpoint ``every`` so many steps and ``pause`` seconds after each step."""
     where.mkdir(parents=True, exist_ok=True)
-    process = context().Process(target=train, args=(dataset, model, where, pause, every, workers))
+    process = fork_server().Process(target=train, args=(dataset, model, where, pause, every, workers))
     process.start()
     return process
 

@@ -22,7 +22,9 @@ from model.errors import ConfigError, DataError
 from tests.components.train import together
 from tests.components.train.conftest import NAMES
 from tests.components.train.test_run import train, train_cut
+from tests.components.train.together import Case
 from tests.model.sentence_transformer.tiny import make
+from tests.side_by_side import side_by_side
 
 
 def config(teacher: dict, **changes: object) -> TrainConfig:
@@ -195,25 +197,18 @@ def test_geometry_needs_dimensions_that_the_teacher_has(dataset, tiny_artifact, 
 
 @pytest.mark.timeout(300)
 def test_two_processes_distill_as_one(mixed, still, teacher, tmp_path) -> None:
-    """Each embeds what its share needs; loss and gradients are those of one process, pieces and layers recomputed."""
+    """Each embeds what its share needs, whole or sharded; with pieces, averaged weights and layers recomputed."""
     changes = {
         "kind": "distill",
         "teacher": {"model": str(teacher), "loss": {"geometry": 0.5, "contrastive": 0.2}},
-        "steps": 2,
-        "checkpoint_every_steps": 1,
         "micro_batch_tokens": 24,
         "ema": 0.9,
         "activation_checkpointing": True,
     }
-    curves: dict[int, list[float]] = {1: [], 2: []}
-    for processes, curve in curves.items():
-        sinks = (lambda scalars, step, curve=curve: curve.append(scalars["loss"]),)
-        together.train(together.config(processes, **changes), mixed, still, tmp_path / str(processes), sinks)
-    assert curves[2] == pytest.approx(curves[1], rel=1e-4)
-    ours, theirs = together.gradients(tmp_path / "1"), together.gradients(tmp_path / "2")
-    assert set(ours) == set(theirs)
-    largest = max(float(gradient.abs().max()) for gradient in ours.values())
-    assert largest > 1e-4, "without gradients agreement would prove nothing"
-    for number, one in ours.items():
-        torch.testing.assert_close(theirs[number], one, rtol=1e-3, atol=1e-5 * largest)
-    assert len(list((tmp_path / "2/checkpoints/teacher").rglob("*of2.parquet"))) == 2
+    together.alone(together.config(1, **changes), mixed, still, tmp_path / "one")
+    strategies = ("ddp", "fsdp")
+    cases = [Case(together.config(2, s, **changes), mixed, still, tmp_path / s) for s in strategies]
+    side_by_side(together.train_cases, cases)
+    for strategy in strategies:
+        together.agree(tmp_path / "one", tmp_path / strategy, still)
+        assert len(list((tmp_path / strategy / "checkpoints/teacher").rglob("*of2.parquet"))) == 2

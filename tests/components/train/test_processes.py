@@ -1,72 +1,82 @@
 """Several processes train one stage to the weights of a single process, whatever each of them happens to hold."""
 
 import json
+import os
 import signal
-import subprocess
-import sys
-import time
+from pathlib import Path
 
 import pytest
-import torch
 
-from components.train.launch import ROOT
+from components.train import launch
 from components.train.run import run
 from model.errors import ConfigError, DataError
 from model.training.guard import TrainingError
 from model.training.history import History
 from model.training.world import World
-from tests.components.train.together import config, gradients, train
+from tests.components.train.together import Case, agree, alone, config, train, train_cases
+from tests.side_by_side import side_by_side
+
+CASES = {"whole-batch": {}, "in-pieces": {"micro_batch_tokens": 24}}
+CONSTANTS = "embeddings of other processes are constants"
+pytestmark = pytest.mark.timeout(300)
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("micro_batch_tokens", [None, 24])
-def test_loss_and_gradients_of_two_processes_are_those_of_one(mixed, still, tmp_path, micro_batch_tokens) -> None:
-    curves: dict[int, list[float]] = {1: [], 2: []}
-    for processes, curve in curves.items():
-        wanted = config(processes, steps=2, checkpoint_every_steps=1, micro_batch_tokens=micro_batch_tokens)
-        sinks = (lambda scalars, step, curve=curve: curve.append(scalars["loss"]),)
-        assert train(wanted, mixed, still, tmp_path / str(processes), sinks)["steps"] == 2
-    assert curves[2] == pytest.approx(curves[1], rel=1e-4)
-    ours, theirs = gradients(tmp_path / "1"), gradients(tmp_path / "2")
-    assert set(ours) == set(theirs)
-    largest = max(float(gradient.abs().max()) for gradient in ours.values())
-    assert largest > 1e-4, "without gradients agreement would prove nothing"
-    for number, one in ours.items():
-        torch.testing.assert_close(theirs[number], one, rtol=1e-3, atol=1e-5 * largest)
-    assert (tmp_path / "2/page.html").stat().st_size > 1000
-    manifest = json.loads((tmp_path / "2/checkpoints/step-00000002.json").read_text())
-    assert manifest["processes"] == 2
+@pytest.fixture(scope="module")
+def two(mixed, still, tmp_path_factory) -> Path:
+    """Directory with what two processes made of every case, and of the first with what must make a difference."""
+    where = tmp_path_factory.mktemp("two")
+    cases = [Case(config(2, **changes), mixed, still, where / name) for name, changes in CASES.items()]
+    own = config(2, loss={"temperature_rate": 1e-2, "negatives": "process"})
+    cases += [Case(own, mixed, still, where / "own"), Case(config(2), mixed, still, where / "constants", CONSTANTS)]
+    side_by_side(train_cases, cases)
+    return where
 
 
-@pytest.mark.timeout(300)
-def test_negatives_of_other_processes_matter(mixed, still, tmp_path) -> None:
+@pytest.mark.parametrize("name", CASES)
+def test_loss_gradients_and_weights_of_two_processes_are_those_of_one(mixed, still, two, tmp_path, name) -> None:
+    alone(config(1, **CASES[name]), mixed, still, tmp_path)
+    agree(tmp_path, two / name, still)
+    assert (two / name / "page.html").stat().st_size > 1000
+    assert json.loads((two / name / "checkpoints/step-00000002.json").read_text())["processes"] == 2
+
+
+@pytest.mark.parametrize("name", ["own", "constants"])
+def test_negatives_of_other_processes_and_their_gradients_matter(mixed, still, two, tmp_path, name) -> None:
     """So agreement above means that they were there."""
-    wanted = config(2, steps=1, loss={"temperature_rate": 1e-2, "negatives": "process"})
-    train(config(1, steps=1), mixed, still, tmp_path / "1")
-    train(wanted, mixed, still, tmp_path / "2")
-    ours, theirs = gradients(tmp_path / "1"), gradients(tmp_path / "2")
-    assert max(float((ours[n] - theirs[n]).abs().max() / ours[n].abs().max()) for n in ours) > 0.2
+    alone(config(1), mixed, still, tmp_path)
+    with pytest.raises(AssertionError):
+        agree(tmp_path, two / name, still)
 
 
-@pytest.mark.timeout(300)
-def test_stopped_with_two_processes_goes_on_with_one(mixed, still, tmp_path) -> None:
-    steps = {"steps": 60, "checkpoint_every_steps": 1000, "trainable": {"projectors": 1e-3}}
-    code = "import sys, json; from pathlib import Path; from tests.components.train.together import *; "
-    code += "train(TrainConfig.parse(json.loads(sys.argv[1])), *map(Path, sys.argv[2:]))"
-    command = [sys.executable, "-c", code, config(2, **steps).model_dump_json()]
-    process = subprocess.Popen([*command, str(mixed), str(still), str(tmp_path / "cut")], cwd=ROOT)
-    history = tmp_path / "cut/checkpoints/history.jsonl"
-    while not history.is_file() and process.poll() is None:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(100) != 0
-    result = train(config(1, **steps), mixed, still, tmp_path / "cut")
+def losses(checkpoints: Path) -> dict[int, float]:
+    return {int(row["step"]): row["loss"] for row in History(checkpoints).rows()}
+
+
+def test_stopped_with_two_processes_goes_on_with_one(mixed, still, tmp_path, monkeypatch) -> None:
+    """Processes of torchrun: their scalars come here as they are logged, and SIGTERM goes there."""
+    wanted = {"steps": 60, "checkpoint_every_steps": 1000, "trainable": {"projectors": 1e-3}}
+    seen: dict[int, float] = {}
+    monkeypatch.setattr(launch, "LOOK_EVERY_SECONDS", 0.05)
+
+    def stop(scalars: dict[str, float], step: int) -> None:
+        if not seen:
+            os.kill(os.getpid(), signal.SIGTERM)
+        seen[step] = scalars["loss"]
+
+    with pytest.raises(TrainingError, match="start the same run again"):
+        train(config(2, **wanted), mixed, still, tmp_path / "cut", (stop,))
+    result = train(config(1, **wanted), mixed, still, tmp_path / "cut")
     assert 0 < result["resumed_from"] < 60
-    rows = History(tmp_path / "cut/checkpoints").rows()
-    assert [int(row["step"]) for row in rows] == list(range(1, 61))
+    alone(config(1, **wanted), mixed, still, tmp_path / "one")
+    one, cut = (
+        {int(r["step"]): r["loss"] for r in History(tmp_path / w / "checkpoints").rows()} for w in ("one", "cut")
+    )
+    assert list(cut) == list(range(1, 61))
+    assert cut == pytest.approx(one, rel=1e-3)
+    assert seen == {step: cut[step] for step in seen}
+    assert len(seen) == result["resumed_from"]
 
 
-@pytest.mark.timeout(120)
 def test_what_went_wrong_in_a_process_is_said_in_this_one(mixed, still, tmp_path) -> None:
     with pytest.raises(TrainingError, match=r"process \d: .*projektors"):
         train(config(2, trainable={"projektors": 1e-3}), mixed, still, tmp_path)
