@@ -1,8 +1,6 @@
 """As ``workers.py``, for the loss of distillation: the same tiny model, and a teacher that knows each row."""
 
 import json
-import os
-import sys
 from pathlib import Path
 
 import torch
@@ -49,9 +47,9 @@ def backward(model: Student, query, document, config: DistillConfig, *, cached: 
     return found["loss"]
 
 
-def main(rank: int, world: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
+def main(rank: int, folder: Path) -> None:
+    """For ``side_by_side``, with the cases in ``cases.json``."""
+    dist.init_process_group("gloo")
     for number, case in enumerate(json.loads((folder / "cases.json").read_text())):
         model, cached = Student(), case["cached"]
         model.log_temperature.requires_grad_(False)  # the loss has temperatures of its own
@@ -64,11 +62,5 @@ def main(rank: int, world: int, folder: Path) -> None:
         for name, value in found.items():
             if cached or name == "loss":  # the others have been averaged by DistributedDataParallel
                 dist.all_reduce(value)
-                found[name] = value / world
+                found[name] = value / dist.get_world_size()
         save_file(found, folder / f"{number}-{rank}.safetensors")
-    dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))

@@ -13,11 +13,11 @@ from torch import Tensor
 from model.errors import ConfigError
 from model.losses.config import DistillConfig
 from model.losses.distill import distill_loss, shared_prefixes
+from tests.model.losses import distill_workers
 from tests.model.losses.distill_workers import Student, backward
 from tests.model.losses.test_processes import EVEN, UNEVEN, run_group
 from tests.model.losses.workers import whole_batch
 
-WORKER = Path(__file__).with_name("distill_workers.py")
 BOTH = {"relation": 0.7, "geometry": 1.3, "temperature": 0.1, "teacher_temperature": 0.3}
 
 
@@ -147,7 +147,7 @@ def test_two_processes_give_the_loss_and_gradients_of_one(tmp_path: Path) -> Non
         for bounds, cached in ((EVEN, False), (UNEVEN, True))
     ]
     cases.append({"config": {**BOTH, "negatives": "process"}, "bounds": EVEN[2], "cached": False})
-    *sharded, alone = run_group(2, tmp_path, cases, WORKER)
+    *sharded, alone = run_group(2, tmp_path, cases, distill_workers.main)
     model = Student()
     query, document, _ = whole_batch()
     loss = backward(model, query, document, DistillConfig.parse(BOTH), cached=False)

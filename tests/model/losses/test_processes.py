@@ -1,8 +1,7 @@
 """Two and four processes give the loss and every parameter gradient of one process."""
 
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,9 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from model.losses.config import LossConfig
+from tests.model.losses import workers
 from tests.model.losses.workers import QUERIES, Tiny, backward, whole_batch
+from tests.side_by_side import side_by_side
 
-WORKER = Path(__file__).with_name("workers.py")
 ALL_TERMS = ["query_to_document", "document_to_query", "query_to_query", "document_to_document"]
 CONFIGS = {
     "default": {},
@@ -30,21 +30,11 @@ UNEVEN = {2: [0, 2, 13], 4: [0, 1, 2, 8, 13]}
 
 
 def run_group(
-    world: int, folder: Path, cases: list[dict], worker: Path = WORKER
+    world: int, folder: Path, cases: list[dict], work: Callable[[int, Path], None] = workers.main
 ) -> list[list[dict[str, torch.Tensor]]]:
     """For each case, what each rank found."""
     (folder / "cases.json").write_text(json.dumps(cases))
-    root = str(worker.parents[3])
-    start = f"import sys; sys.path.insert(0, {root!r}); sys.argv[0] = {str(worker)!r}; import runpy; "
-    start += f"runpy.run_path({str(worker)!r}, run_name='__main__')"
-    group = [
-        subprocess.Popen(
-            [sys.executable, "-c", start, str(rank), str(world), str(folder)], stderr=subprocess.PIPE, text=True
-        )
-        for rank in range(world)
-    ]
-    errors = [process.communicate(timeout=240)[1] for process in group]
-    assert all(process.returncode == 0 for process in group), "\n".join(errors)
+    side_by_side(work, folder, processes=world)
     return [[load_file(folder / f"{n}-{r}.safetensors") for r in range(world)] for n in range(len(cases))]
 
 

@@ -1,11 +1,6 @@
-"""One process of a group: its share of a batch through a tiny model; it writes loss and gradients to a file.
-
-Called as ``python workers.py RANK WORLD FOLDER``, with the cases in ``FOLDER/cases.json``.
-"""
+"""One process of a group: its share of a batch through a tiny model; it writes loss and gradients to a file."""
 
 import json
-import os
-import sys
 from pathlib import Path
 
 import torch
@@ -74,9 +69,9 @@ def backward(model: Tiny, parts, config: LossConfig, *, cached: bool, wrapped: n
     return backward_in_pieces(sides, lambda q, d: model.loss(q, d, pairing, config), torch.device("cpu"))["loss"]
 
 
-def main(rank: int, world: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
+def main(rank: int, folder: Path) -> None:
+    """For ``side_by_side``, with the cases in ``cases.json``."""
+    dist.init_process_group("gloo")
     for number, case in enumerate(json.loads((folder / "cases.json").read_text())):
         model, cached = Tiny(), case["cached"]
         wrapped = None if cached else nn.parallel.DistributedDataParallel(model)
@@ -87,11 +82,5 @@ def main(rank: int, world: int, folder: Path) -> None:
         for name, value in found.items():
             if cached or name == "loss":  # the others have been averaged by DistributedDataParallel
                 dist.all_reduce(value)
-                found[name] = value / world
+                found[name] = value / dist.get_world_size()
         save_file(found, folder / f"{number}-{rank}.safetensors")
-    dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
