@@ -36,7 +36,6 @@ def two(mixed, still, tmp_path_factory) -> Path:
 def test_loss_gradients_and_weights_of_two_processes_are_those_of_one(mixed, still, two, tmp_path, name) -> None:
     alone(config(1, **CASES[name]), mixed, still, tmp_path)
     agree(tmp_path, two / name, still)
-    assert (two / name / "page.html").stat().st_size > 1000
     assert json.loads((two / name / "checkpoints/step-00000002.json").read_text())["processes"] == 2
 
 
@@ -65,6 +64,7 @@ def test_stopped_with_two_processes_goes_on_with_one(mixed, still, tmp_path, mon
 
     with pytest.raises(TrainingError, match="start the same run again"):
         train(config(2, **wanted), mixed, still, tmp_path / "cut", (stop,))
+    assert (tmp_path / "cut/page.html").stat().st_size > 1000
     result = train(config(1, **wanted), mixed, still, tmp_path / "cut")
     assert 0 < result["resumed_from"] < 60
     alone(config(1, **wanted), mixed, still, tmp_path / "one")

@@ -14,7 +14,7 @@ from components.train.config import TrainConfig
 from components.train.launch import launch
 from components.train.run import run
 from model.training.history import History
-from model.training.world import World
+from model.training.world import ALONE, World
 
 
 def config(processes: int, strategy: str = "ddp", **changes: object) -> TrainConfig:
@@ -47,8 +47,13 @@ def train(wanted: TrainConfig, dataset: Path, model: Path, where: Path, sinks: t
 
 def alone(wanted: TrainConfig, dataset: Path, model: Path, where: Path) -> dict[str, float]:
     """Train it in this process."""
+    return _here(wanted, dataset, model, where, ALONE)
+
+
+def _here(wanted: TrainConfig, dataset: Path, model: Path, where: Path, world: World) -> dict[str, float]:
+    """Without the page, which takes longer than a small stage."""
     paths = {"dataset": dataset, "model": model, "features": None}
-    return run(wanted, checkpoints=where / "checkpoints", output=where / "model", **paths)
+    return run(wanted, world=world, checkpoints=where / "checkpoints", output=where / "model", **paths)
 
 
 @dataclass(frozen=True)
@@ -66,11 +71,9 @@ def train_cases(rank: int, cases: Sequence[Case]) -> None:
     """The part of one process, case by case; for ``side_by_side``."""
     for case in cases:
         world = World(rank, case.wanted.launch.processes, 1)
-        paths = {"dataset": case.dataset, "model": case.model, "features": None, "report": case.where / "page.html"}
         try:
             with _broken(case.fault):
-                where = {"checkpoints": case.where / "checkpoints", "output": case.where / "model"}
-                run(case.wanted, world=world, **where, **paths)
+                _here(case.wanted, case.dataset, case.model, case.where, world)
         except Exception as error:
             error.add_note(f"process {rank}, case {case.where.name}")
             raise
