@@ -6,7 +6,8 @@ READY := $(VENV)/.ready
 RECIPE ?= quickstart
 PORT ?= 3000
 UI_PORT ?= 5000
-WORKERS ?= 2
+# One more than two cores: tests wait for processes that they start.
+WORKERS ?= 3
 OMNIVEC_HOME ?= $(CURDIR)/.omnivec
 export OMNIVEC_HOME PORT
 
