@@ -29,7 +29,7 @@ run: $(READY)  ## the whole chain on this machine: validate, train, evaluate, re
 test: lint  ## lint, then every test that does not take minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-test-slow: $(READY)  ## what takes minutes and is left out of test: nodes of a TrainJob that train
+test-slow: $(READY)  ## what takes minutes and is left out of test: TrainJob nodes, killed workers, rows of the benchmark
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m minutes
 
 bench: $(READY)  ## side by side with sentence-transformers on two threads; result in OMNIVEC_HOME/bench

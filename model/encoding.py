@@ -26,7 +26,7 @@ def encode_contents(
     contents: Sequence[Content],
     *,
     dimension: int | None = None,
-    max_batch_tokens: int = 1024,
+    max_batch_tokens: int = 512,
     desc: str = "embed",
 ) -> NDArray[np.float32]:
     """Embed contents to unit vectors, shape [N, D] (or [N, dimension], renormalised).

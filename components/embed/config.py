@@ -24,5 +24,5 @@ class EmbedConfig(Config):
     task: str | None = None
     dimension: int | None = Field(default=None, ge=1)
     output_dtype: OutputDtype = "float"
-    max_batch_tokens: int = Field(default=1024, ge=64)
+    max_batch_tokens: int = Field(default=512, ge=64)
     items_per_part: int = Field(default=512, ge=1)

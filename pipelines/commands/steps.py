@@ -70,7 +70,7 @@ def embed(
     dimension: Annotated[int | None, typer.Option(help="Matryoshka prefix to keep; default: all.")] = None,
     output_dtype: Annotated[str, typer.Option(help="float, int8, uint8, binary or ubinary.")] = "float",
     backend: Annotated[str, typer.Option(help="torch or onnx.")] = "torch",
-    max_batch_tokens: Annotated[int, typer.Option(help="Padded tokens per forward.")] = 1024,
+    max_batch_tokens: Annotated[int, typer.Option(help="Padded tokens per forward.")] = 512,
 ) -> None:
     """Embed many files or lines; interrupted, the same command goes on where it stopped."""
     from components.embed.config import EmbedConfig

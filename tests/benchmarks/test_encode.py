@@ -20,6 +20,7 @@ def setting(tiny_artifact: Path, benchmark_corpus: Path, tmp_path_factory: pytes
     return Setting(tiny_artifact, benchmark_corpus, cache, threads=1, rounds=1, int8_loss=1.0, **small)
 
 
+@pytest.mark.minutes
 def test_every_row_compares_equal_vectors(setting: Setting, tmp_path: Path) -> None:
     rows = [measure(setting) for measure in ROWS.values()]
     assert [row.name for row in rows] == list(ROWS)
@@ -54,6 +55,7 @@ def test_sides_take_turns_and_both_warm_up() -> None:
     assert "".join(calls) == "ab" + "ab" + "ba"
 
 
+@pytest.mark.minutes
 def test_int8_that_costs_too_much_has_no_speed(setting: Setting) -> None:
     strict = replace(setting, int8_loss=-1.0)
     with pytest.raises(BenchmarkError, match=r"costs .* of nDCG@10"):

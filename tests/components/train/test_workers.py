@@ -204,7 +204,7 @@ def until_step(where: Path, step: int, process: BaseProcess) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.slow
+@pytest.mark.minutes
 def test_a_stage_that_is_killed_takes_its_workers_along_and_resumes(dataset, tiny_artifact, tmp_path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     uninterrupted = start(dataset, tiny_artifact, whole)
