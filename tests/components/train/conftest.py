@@ -37,6 +37,22 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+def toy_pair(i: int, modality: Modality, digest: str, *negatives: str) -> Record:
+    """Pair ``i`` of some words and a medium, with texts that are hard negatives."""
+    return Record(
+        id=f"toy/{i}",
+        task="text_to_image",
+        query=(PartRef(Modality.TEXT, text=f"number {i}" + " and more" * (i % 4)),),
+        positives=((PartRef(modality, media=digest),),),
+        negatives=tuple((PartRef(Modality.TEXT, text=text),) for text in negatives),
+        source="toy",
+        languages=("en",),
+        license="MIT",
+        group=str(i),
+        split="train",
+    )
+
+
 @pytest.fixture(scope="session")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pairs of a word and a picture or a sound, so that a share of a batch may lack one of the modalities."""
@@ -45,20 +61,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i in range(8):
         modality, data = (Modality.IMAGE, make_png(i)) if i % 3 else (Modality.AUDIO, make_ogg(i, 0.3))
         media[digest := media_digest(data)] = (modality, data)
-        rows.append(
-            Record(
-                id=f"toy/{i}",
-                task="text_to_image",
-                query=(PartRef(Modality.TEXT, text=f"number {i}" + " and more" * (i % 4)),),
-                positives=((PartRef(modality, media=digest),),),
-                negatives=(),
-                source="toy",
-                languages=("en",),
-                license="MIT",
-                group=str(i),
-                split="train",
-            )
-        )
+        rows.append(toy_pair(i, modality, digest))
     write_shard(directory / "toy.parquet", rows, media)
     return directory
 

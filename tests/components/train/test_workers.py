@@ -17,7 +17,6 @@ from components.train.config import TrainConfig
 from components.train.feed import BatchMaker
 from components.train.run import run
 from data.corpus import Corpus
-from data.records import PartRef, Record
 from data.sampling import TaskSampler
 from data.shards import write_shard
 from model.artifact import load_encoder
@@ -26,6 +25,7 @@ from model.errors import ContentError, DataError
 from model.training.batch import Pooled
 from model.training.guard import TrainingError
 from model.training.loading import Loading
+from tests.components.train.conftest import toy_pair
 from tests.components.train.killing import STEPS, start
 from tests.conftest import make_mp4, make_ogg, make_pdf, make_png
 
@@ -50,20 +50,7 @@ def write(directory: Path, broken: int | None = None) -> Path:
         modality, make = list(MAKERS.items())[i % len(MAKERS)]
         data = make(i) if i != broken else make(i)[:-40]
         media[digest := media_digest(data)] = (modality, data)
-        rows.append(
-            Record(
-                id=f"toy/{i}",
-                task="text_to_image",
-                query=(PartRef(Modality.TEXT, text=f"number {i}" + " and more" * (i % 4)),),
-                positives=((PartRef(modality, media=digest),),),
-                negatives=((PartRef(Modality.TEXT, text=f"not {i}"),),),
-                source="toy",
-                languages=("en",),
-                license="MIT",
-                group=str(i),
-                split="train",
-            )
-        )
+        rows.append(toy_pair(i, modality, digest, f"not {i}"))
     write_shard(directory / "toy.parquet", rows, media)
     return directory
 
