@@ -55,7 +55,8 @@ golden: $(READY)  ## refresh the golden files; review the difference before comm
 	OMNIVEC_UPDATE_GOLDEN=1 $(BIN)/python -m pytest -k golden
 
 lock: $(READY)  ## write requirements.lock from the environment
-	@$(BIN)/python -m pip freeze --exclude omnivec --exclude uv --exclude-editable | sed -E 's/\+cpu$$//' | LC_ALL=C sort -f > $(VENV)/lock
+	@$(BIN)/python -m pip freeze --all --exclude pip --exclude omnivec --exclude uv --exclude-editable \
+		| sed -E -e 's/\+cpu$$//' -e 's/^([^=]+)/\L\1/' -e ':a;s/^([^=]*)[._]/\1-/;ta' | LC_ALL=C sort -f > $(VENV)/lock
 	@{ head -1 requirements.lock; cat $(VENV)/lock; } > $(VENV)/lock.new && mv $(VENV)/lock.new requirements.lock
 	@git diff --stat -- requirements.lock
 
