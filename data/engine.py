@@ -1,0 +1,94 @@
+"""Where dataframes run: Daft in this process, or on a Ray cluster when a corpus outgrows one machine.
+
+Every module that uses Daft calls :func:`start` first: it turns telemetry off before Daft is imported.
+"""
+
+import os
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from model.config import Config
+from model.errors import ConfigError
+
+Runner = Literal["local", "ray"]
+
+
+class EngineConfig(Config):
+    """Where the work runs.
+
+    Attributes:
+        runner: ``local`` for this machine, ``ray`` for a cluster.
+        address: of a Ray cluster, such as ``auto`` or ``ray://head:10001``; without one, a cluster on this machine.
+        workers: processes at work; without a number, one per core.
+    """
+
+    runner: Runner = "local"
+    address: str | None = None
+    workers: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _address_is_of_a_cluster(self) -> Self:
+        if self.address is not None and self.runner != "ray":
+            raise ValueError(f"address {self.address!r} is that of a Ray cluster: set runner to ray, or leave it out")
+        return self
+
+    @property
+    def processes(self) -> int:
+        """Workers as a number."""
+        return self.workers or len(os.sched_getaffinity(0))
+
+
+_started: list[EngineConfig] = []
+
+
+def start(config: EngineConfig | None = None) -> None:
+    """Choose the runner of this process. Asking again for what runs already is free.
+
+    Args:
+        config: default: this machine.
+
+    Raises:
+        ConfigError: another runner runs already, or Ray is wanted and cannot be used.
+    """
+    config = config or EngineConfig()
+    if _started:
+        running = _started[0]
+        if (running.runner, running.address) != (config.runner, config.address):
+            raise ConfigError(
+                f"dataframes run on {_name(running)} in this process, which cannot change to {_name(config)}: "
+                "use a new process"
+            )
+        return
+    # Read when Daft and Ray are imported, so set before; both send nothing then.
+    os.environ.update(DO_NOT_TRACK="1", DAFT_ANALYTICS_ENABLED="0", RAY_USAGE_STATS_ENABLED="0")
+    # The bars of Daft show its own operators, which tell a user nothing; we show rows.
+    os.environ.setdefault("DAFT_PROGRESS_BAR", "0")
+    import daft
+
+    if config.runner == "local":
+        daft.set_runner_native(config.processes)
+    else:
+        _start_ray(config)
+        daft.set_runner_ray(address=config.address, noop_if_initialized=True)
+    _started.append(config)
+
+
+def _start_ray(config: EngineConfig) -> None:
+    try:
+        import ray
+    except ImportError as error:
+        raise ConfigError("runner ray needs Ray, which is not installed: pip install 'omnivec[ray]'") from error
+    if ray.is_initialized():
+        return
+    own = {} if config.address else {"num_cpus": config.processes, "include_dashboard": False}
+    try:
+        ray.init(address=config.address, log_to_driver=False, logging_level="warning", **own)
+    except (ConnectionError, ValueError) as error:
+        raise ConfigError(
+            f"no Ray cluster answers at {config.address!r} ({error}): start one, or leave out address"
+        ) from error
+
+
+def _name(config: EngineConfig) -> str:
+    return config.runner if config.address is None else f"{config.runner} at {config.address}"
