@@ -6,7 +6,8 @@ Shape legend: S x S pixels, F frames, N samples, 3 colours.
 import io
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +17,13 @@ from model.encoder import Limits
 from model.errors import ContentError
 from model.progress import progress
 
+PROBE_VERSION = 1
 PICTURE_SIZE = 64
 VIDEO_FRAMES = 4
 MOST_FRAMES = 20_000
 FLAT_RANGE = 4
 SILENT_PEAK = 1e-3
+STRETCH = 320
 WORKERS = 2
 
 
@@ -29,19 +32,24 @@ class Probe:
     """Findings about one media item; what does not apply, or could not be found out, is ``None``.
 
     Attributes:
-        digest: identity under which the shard stores the item.
+        digest: identity under which the shard stores the item, a hash of its bytes.
         modality: what the shard says it is.
+        size: encoded bytes.
         code: ``None`` when it can be used, else the decoder's reason, ``media_digest_mismatch``,
             ``media_modality_unknown`` or ``audio_silent``.
         message: the reason in words.
         container: format by its first bytes.
-        size: encoded bytes.
-        pixels: width times height of an image.
-        seconds: duration of a sound.
+        width: columns of a picture or of a clip's frames, as stored.
+        height: rows of the same.
+        seconds: duration of a sound or clip.
         rate: samples per second of a sound as stored.
         channels: channels of a sound as stored.
         frames: frames of a video, pages of a document.
         blank: a picture or video of one flat colour; only reported, for a "white large square" is just that.
+        silent: a sound that never gets above ``SILENT_PEAK``.
+        silence: share of a sound's stretches of ``STRETCH`` samples that never do.
+        finite: whether all samples of a sound are usable numbers.
+        hashes: perceptual identity, words of 64 bits (see :mod:`data.fingerprints`); near-duplicates have similar ones.
     """
 
     digest: str
@@ -50,22 +58,25 @@ class Probe:
     code: str | None = None
     message: str = ""
     container: str | None = None
-    pixels: int | None = None
+    width: int | None = None
+    height: int | None = None
     seconds: float | None = None
     rate: int | None = None
     channels: int | None = None
     frames: int | None = None
     blank: bool = False
+    silent: bool = False
+    silence: float | None = None
+    finite: bool | None = None
+    hashes: tuple[int, ...] = ()
+
+    @property
+    def pixels(self) -> int | None:
+        """Width times height."""
+        return None if self.width is None or self.height is None else self.width * self.height
 
 
-@dataclass(frozen=True, slots=True)
-class _Facts:
-    pixels: int | None = None
-    seconds: float | None = None
-    rate: int | None = None
-    channels: int | None = None
-    frames: int | None = None
-    blank: bool = False
+Facts = dict[str, Any]
 
 
 def probe_media(digest: str, modality: str, data: bytes, limits: Limits) -> Probe:
@@ -84,7 +95,7 @@ def probe_media(digest: str, modality: str, data: bytes, limits: Limits) -> Prob
         facts = measure(data, limits)
     except ContentError as error:
         return Probe(digest, modality, size, error.code, str(error), container)
-    return Probe(digest, modality, size, container=container, **asdict(facts))
+    return Probe(digest, modality, size, container=container, **facts)
 
 
 def probe_all(items: Iterable[tuple[str, str, bytes]], limits: Limits, *, total: int | None = None) -> list[Probe]:
@@ -94,17 +105,17 @@ def probe_all(items: Iterable[tuple[str, str, bytes]], limits: Limits, *, total:
         return list(progress(probes, total=total, desc="decode checks", unit="media"))
 
 
-def _image(data: bytes, limits: Limits) -> _Facts:
+def _image(data: bytes, limits: Limits) -> Facts:
     from PIL import Image
 
     from model.media.image import decode_image
 
     blank = _is_flat(decode_image(data, limits, size=PICTURE_SIZE))
     with Image.open(io.BytesIO(data)) as header:
-        return _Facts(pixels=header.width * header.height, blank=blank)
+        return {"width": header.width, "height": header.height, "blank": blank}
 
 
-def _audio(data: bytes, limits: Limits) -> _Facts:
+def _audio(data: bytes, limits: Limits) -> Facts:
     import soundfile
 
     from model.media.audio import decode_audio
@@ -114,31 +125,31 @@ def _audio(data: bytes, limits: Limits) -> _Facts:
     if np.abs(wave_N).max(initial=0.0) < SILENT_PEAK:
         raise ContentError(f"the sound never exceeds {SILENT_PEAK} of full scale", code="audio_silent")
     header = soundfile.info(io.BytesIO(data))
-    return _Facts(seconds=len(wave_N) / SAMPLE_RATE, rate=header.samplerate, channels=header.channels)
+    return {"seconds": len(wave_N) / SAMPLE_RATE, "rate": header.samplerate, "channels": header.channels}
 
 
-def _video(data: bytes, limits: Limits) -> _Facts:
+def _video(data: bytes, limits: Limits) -> Facts:
     from model.media.video import decode_video, video_frame_count
 
     clip = decode_video(data, limits, size=PICTURE_SIZE, max_frames=VIDEO_FRAMES)
     frames = video_frame_count(data, limits, max_frames=MOST_FRAMES)
-    return _Facts(frames=frames, blank=_is_flat(clip.frames_FSS3))
+    return {"frames": frames, "blank": _is_flat(clip.frames_FSS3)}
 
 
-def _document(data: bytes, limits: Limits) -> _Facts:
+def _document(data: bytes, limits: Limits) -> Facts:
     from model.media.document import decode_document
 
     pages = decode_document(data, limits, size=PICTURE_SIZE, text=True)
     drawn = [page.pixels_SS3 for page in pages if page.pixels_SS3 is not None]
     blank = not any(page.text for page in pages) and all(_is_flat(pixels) for pixels in drawn)
-    return _Facts(frames=len(pages), blank=blank)
+    return {"frames": len(pages), "blank": blank}
 
 
 def _is_flat(pixels: NDArray[np.uint8]) -> bool:
     return int(pixels.max()) - int(pixels.min()) <= FLAT_RANGE
 
 
-_MEASURES: dict[str, Callable[[bytes, Limits], _Facts]] = {
+_MEASURES: dict[str, Callable[[bytes, Limits], Facts]] = {
     "image": _image,
     "audio": _audio,
     "video": _video,

@@ -1,0 +1,106 @@
+"""What each text of a corpus is: its length, letters and script, traces of broken encodings, a guess at its language.
+
+The guess is py3langid's, made only of texts long enough to tell, of their first part, and only of prose.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from model.content import media_digest
+from model.script import UNKNOWN, script_of
+
+if TYPE_CHECKING:
+    from py3langid.langid import LanguageIdentifier
+
+FEWEST_LETTERS = 40
+LETTER_SHARE = 0.7
+READ_CHARACTERS = 240
+REPLACEMENT = "\ufffd"
+ALLOWED_CONTROLS = "\t\n\r\f\u200c\u200d"
+# UTF-8 read as Latin-1 or Windows-1252: a lead byte shown as one of the first, then a continuation byte.
+MOJIBAKE = re.compile("[Â-ßà-ï][\x80-\xbf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]")
+MOJIBAKE_PAIRS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class TextProbe:
+    """Findings about one text.
+
+    Attributes:
+        digest: of its UTF-8 bytes, made like a medium's.
+        characters: code points.
+        letters: letters and the marks on them.
+        script: ISO 15924 code of the script that most letters belong to.
+        language: guess, an ISO 639-1 code; ``None`` where the text is too short or no prose.
+        confidence: of the guess, 0 to 1.
+        replaced: replacement characters, left by a decoder that met foreign bytes.
+        controls: control characters other than white space.
+        mojibake: looks like UTF-8 that was read as Latin-1.
+    """
+
+    digest: str
+    characters: int
+    letters: int = 0
+    script: str = UNKNOWN
+    language: str | None = None
+    confidence: float | None = None
+    replaced: int = 0
+    controls: int = 0
+    mojibake: bool = False
+
+
+def text_digest(text: str) -> str:
+    """Identity of a text among the probes; lone surrogates, which no UTF-8 has, are kept apart."""
+    return media_digest(text.encode("utf-8", "surrogatepass"))
+
+
+def probe_text(text: str) -> TextProbe:
+    """Measure one text; never raises."""
+    letters = sum(character.isalpha() for character in text)
+    language, confidence = _guess(text[:READ_CHARACTERS])
+    return TextProbe(
+        text_digest(text),
+        len(text),
+        letters,
+        script_of(text),
+        language,
+        confidence,
+        text.count(REPLACEMENT),
+        _controls(text),
+        _is_mojibake(text),
+    )
+
+
+def probe_texts(texts: Iterable[str]) -> Iterator[TextProbe]:
+    """Measure texts in their order, one after the other."""
+    return map(probe_text, texts)
+
+
+def _controls(text: str) -> int:
+    if text.isprintable():
+        return 0
+    return sum(unicodedata.category(c) == "Cc" and c not in ALLOWED_CONTROLS for c in text)
+
+
+def _is_mojibake(text: str) -> bool:
+    return not text.isascii() and len(MOJIBAKE.findall(text)) >= MOJIBAKE_PAIRS
+
+
+def _guess(text: str) -> tuple[str | None, float | None]:
+    letters = sum(character.isalpha() for character in text)
+    spaces = text.count(" ")
+    if letters < FEWEST_LETTERS or letters + spaces < LETTER_SHARE * len(text):
+        return None, None
+    language, confidence = _identifier().classify(text)
+    return language, confidence
+
+
+@lru_cache(maxsize=1)
+def _identifier() -> "LanguageIdentifier":
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
