@@ -4,7 +4,9 @@ A shard has two kinds of rows. ``media`` rows carry encoded bytes once, under th
 to them. Media come first, in row groups of their own, so that reading the records never touches the bytes.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,49 +38,146 @@ SCHEMA = pa.schema(
     ]
 )
 FORMAT = {b"omnivec": b"shard/1"}
+_PARTS = ("modality", "text", "media")
+LEAVES = (
+    *("kind", "id", "task"),
+    *(f"query.list.element.{name}" for name in _PARTS),
+    *(f"{role}.list.element.list.element.{name}" for role in ("positives", "negatives") for name in _PARTS),
+    *("source", "languages.list.element", "license", "group", "split", "modality", "bytes"),
+)
 # Who wants one medium reads its row group: at most so many rows, and bytes, unless a single one has more.
 MEDIA_ROWS_PER_GROUP = 256
 MEDIA_BYTES_PER_GROUP = 2**20
 
 
-def write_shard(path: Path, records: Iterable[Record], media: Mapping[str, tuple[Modality, bytes]]) -> None:
+@dataclass(frozen=True)
+class Packing:
+    """How a shard is compressed.
+
+    Attributes:
+        level: of zstd. 19 is for a corpus that is written once and kept in a repository; 3 is many times faster.
+        media: whether media, which are compressed already, are compressed again.
+    """
+
+    level: int = 19
+    media: bool = True
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Arguments of ``ParquetWriter``."""
+        if self.media:
+            return {"compression": "zstd", "compression_level": self.level, "use_dictionary": True}
+        packed = [leaf for leaf in LEAVES if leaf != "bytes"]
+        return {
+            "compression": {**dict.fromkeys(packed, "zstd"), "bytes": "none"},
+            "compression_level": dict.fromkeys(packed, self.level),
+            "use_dictionary": [leaf for leaf in packed if leaf != "id"],
+        }
+
+
+class ShardWriter:
+    """Writes one shard as it comes: media at once, in row groups of their own, and at the end the records.
+
+    A block that ends well leaves the whole shard at its place; one that raises leaves nothing.
+
+    Args:
+        path: target ``.parquet`` file; replaced atomically.
+        packing: how it is compressed.
+    """
+
+    def __init__(self, path: Path, packing: Packing | None = None) -> None:
+        self.path = path
+        self.packing = packing or Packing()
+        self.media: dict[str, Modality] = {}
+        self.media_bytes = 0
+        self.records = 0
+        self._rows: list[dict[str, Any]] = []
+        self._group: list[dict[str, Any]] = []
+        self._held = 0
+        self._files = ExitStack()
+
+    def __enter__(self) -> "ShardWriter":
+        partial = self._files.enter_context(whole_file(self.path))
+        schema = SCHEMA.with_metadata(FORMAT)
+        self._writer = self._files.enter_context(pq.ParquetWriter(partial, schema, **self.packing.options))
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if error[0] is None:
+            try:
+                self._flush()
+                self._writer.write_table(pa.Table.from_pylist(self._rows, SCHEMA))
+            except BaseException as failure:
+                self._files.__exit__(type(failure), failure, failure.__traceback__)
+                raise
+        self._files.__exit__(*error)
+
+    def add_media(self, digest: str, modality: Modality, data: bytes) -> bool:
+        """Store a medium; false when the shard has it already."""
+        if digest in self.media:
+            return False
+        size = len(data)
+        if self._group and (len(self._group) == MEDIA_ROWS_PER_GROUP or self._held + size > MEDIA_BYTES_PER_GROUP):
+            self._flush()
+        self._group.append({"kind": "media", "id": digest, "modality": modality.value, "bytes": data})
+        self._held += size
+        self.media[digest] = modality
+        self.media_bytes += size
+        return True
+
+    def add(self, record: Record) -> None:
+        """Store a record, whose media have been stored.
+
+        Raises:
+            DataError: some have not.
+        """
+        check_references(record, self.media)
+        self._rows.append(_to_row(record))
+        self.records += 1
+
+    def _flush(self) -> None:
+        if self._group:
+            self._writer.write_table(pa.Table.from_pylist(self._group, SCHEMA))
+        self._group, self._held = [], 0
+
+
+def write_shard(
+    path: Path,
+    records: Iterable[Record],
+    media: Mapping[str, tuple[Modality, bytes]],
+    packing: Packing | None = None,
+) -> None:
     """Write one shard, deterministically: the same input gives the same bytes.
 
     Args:
         path: target ``.parquet`` file; replaced atomically.
         records: records, whose ``PartRef.media`` must all be keys of ``media``.
         media: digest -> (modality, encoded bytes).
+        packing: how it is compressed.
 
     Raises:
         DataError: a digest does not match its bytes or a record refers to media that are not given.
     """
-    rows = list(records)
-    _check(rows, media)
-    media_rows = [
-        {"kind": "media", "id": digest, "modality": modality.value, "bytes": data}
-        for digest, (modality, data) in sorted(media.items())
-    ]
-    record_rows = [_to_row(record) for record in rows]
-    schema = SCHEMA.with_metadata(FORMAT)
-    options: dict[str, Any] = {"compression": "zstd", "compression_level": 19, "use_dictionary": True}
-    with whole_file(path) as partial, pq.ParquetWriter(partial, schema, **options) as writer:
-        for group in _groups(media_rows):
-            writer.write_table(pa.Table.from_pylist(group, SCHEMA))
-        writer.write_table(pa.Table.from_pylist(record_rows, SCHEMA))
+    wrong = [digest for digest, (_, data) in media.items() if media_digest(data) != digest]
+    if wrong:
+        raise DataError(f"{len(wrong)} media digests do not match their bytes, first: {wrong[0]}")
+    with ShardWriter(path, packing) as shard:
+        for digest, (modality, data) in sorted(media.items()):
+            shard.add_media(digest, modality, data)
+        for record in records:
+            shard.add(record)
 
 
-def _groups(media_rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    group: list[dict[str, Any]] = []
-    held = 0
-    for row in media_rows:
-        size = len(row["bytes"])
-        if group and (len(group) == MEDIA_ROWS_PER_GROUP or held + size > MEDIA_BYTES_PER_GROUP):
-            yield group
-            group, held = [], 0
-        group.append(row)
-        held += size
-    if group:
-        yield group
+def check_references(record: Record, media: Container[str]) -> None:
+    """Refuse a record whose media are not all there.
+
+    Raises:
+        DataError: naming the first that is not.
+    """
+    for content in (record.query, *record.positives, *record.negatives):
+        for part in content:
+            if part.media is not None and part.media not in media:
+                raise DataError(f"record {record.id} refers to media {part.media} that is not in the shard")
 
 
 def read_records(path: Path, *, splits: Collection[str] = (), tasks: Collection[str] = ()) -> Iterator[Record]:
@@ -119,17 +218,6 @@ def _read(path: Path, columns: list[str], kind: str, **among: Collection[str]) -
         return pq.read_table(path, columns=columns, filters=filters)
     except (pa.ArrowInvalid, OSError, KeyError) as error:
         raise DataError(f"{path} is not a readable Omnivec shard: {error}") from error
-
-
-def _check(records: list[Record], media: Mapping[str, tuple[Modality, bytes]]) -> None:
-    wrong = [digest for digest, (_, data) in media.items() if media_digest(data) != digest]
-    if wrong:
-        raise DataError(f"{len(wrong)} media digests do not match their bytes, first: {wrong[0]}")
-    for record in records:
-        for content in (record.query, *record.positives, *record.negatives):
-            for part in content:
-                if part.media is not None and part.media not in media:
-                    raise DataError(f"record {record.id} refers to media {part.media} that is not in the shard")
 
 
 def _to_row(record: Record) -> dict[str, Any]:
