@@ -20,10 +20,10 @@ from model.progress import progress
 PROBE_VERSION = 1
 PICTURE_SIZE = 64
 VIDEO_FRAMES = 4
-MOST_FRAMES = 20_000
 FLAT_RANGE = 4
 SILENT_PEAK = 1e-3
 STRETCH = 320
+NOT_FINITE, SILENT = "audio_not_finite", "audio_silent"
 WORKERS = 2
 
 
@@ -94,7 +94,8 @@ def probe_media(digest: str, modality: str, data: bytes, limits: Limits) -> Prob
     try:
         facts = measure(data, limits)
     except ContentError as error:
-        return Probe(digest, modality, size, error.code, str(error), container)
+        finite = False if error.code == NOT_FINITE else None
+        return Probe(digest, modality, size, error.code, str(error), container, finite=finite)
     return Probe(digest, modality, size, container=container, **facts)
 
 
@@ -108,41 +109,59 @@ def probe_all(items: Iterable[tuple[str, str, bytes]], limits: Limits, *, total:
 def _image(data: bytes, limits: Limits) -> Facts:
     from PIL import Image
 
+    from data.fingerprints import picture_hashes
     from model.media.image import decode_image
 
-    blank = _is_flat(decode_image(data, limits, size=PICTURE_SIZE))
+    pixels_SS3 = decode_image(data, limits, size=PICTURE_SIZE)
     with Image.open(io.BytesIO(data)) as header:
-        return {"width": header.width, "height": header.height, "blank": blank}
+        shape = {"width": header.width, "height": header.height}
+    return {**shape, "blank": _is_flat(pixels_SS3), "hashes": picture_hashes(pixels_SS3)}
 
 
 def _audio(data: bytes, limits: Limits) -> Facts:
     import soundfile
 
+    from data.fingerprints import sound_hashes
     from model.media.audio import decode_audio
     from model.media.mel import SAMPLE_RATE
 
     wave_N = decode_audio(data, limits)
-    if np.abs(wave_N).max(initial=0.0) < SILENT_PEAK:
-        raise ContentError(f"the sound never exceeds {SILENT_PEAK} of full scale", code="audio_silent")
     header = soundfile.info(io.BytesIO(data))
-    return {"seconds": len(wave_N) / SAMPLE_RATE, "rate": header.samplerate, "channels": header.channels}
+    facts: Facts = {"seconds": len(wave_N) / SAMPLE_RATE, "rate": header.samplerate, "channels": header.channels}
+    loud_N = np.abs(wave_N) if len(wave_N) else np.zeros(1)  # a single sample at a high rate leaves nothing at 16 kHz
+    peaks = np.maximum.reduceat(loud_N, np.arange(0, len(loud_N), STRETCH))
+    facts |= {"finite": True, "silence": float((peaks < SILENT_PEAK).mean())}
+    if peaks.max() < SILENT_PEAK:
+        rule = f"the sound never exceeds {SILENT_PEAK} of full scale"
+        return {**facts, "silent": True, "code": SILENT, "message": rule}
+    return {**facts, "hashes": sound_hashes(wave_N)}
 
 
 def _video(data: bytes, limits: Limits) -> Facts:
-    from model.media.video import decode_video, video_frame_count
+    from data.fingerprints import clip_hashes
+    from model.media.ffmpeg import read_clip
+    from model.media.video import sample_frames
 
-    clip = decode_video(data, limits, size=PICTURE_SIZE, max_frames=VIDEO_FRAMES)
-    frames = video_frame_count(data, limits, max_frames=MOST_FRAMES)
-    return {"frames": frames, "blank": _is_flat(clip.frames_FSS3)}
+    clip = read_clip(data, limits)
+    frames_FSS3 = sample_frames(clip, limits, size=PICTURE_SIZE, max_frames=VIDEO_FRAMES).frames_FSS3
+    return {
+        "width": clip.width,
+        "height": clip.height,
+        "seconds": clip.seconds,
+        "frames": len(clip.times),
+        "blank": _is_flat(frames_FSS3),
+        "hashes": clip_hashes(frames_FSS3),
+    }
 
 
 def _document(data: bytes, limits: Limits) -> Facts:
+    from data.fingerprints import page_hashes
     from model.media.document import decode_document
 
     pages = decode_document(data, limits, size=PICTURE_SIZE, text=True)
     drawn = [page.pixels_SS3 for page in pages if page.pixels_SS3 is not None]
     blank = not any(page.text for page in pages) and all(_is_flat(pixels) for pixels in drawn)
-    return {"frames": len(pages), "blank": blank}
+    return {"frames": len(pages), "blank": blank, "hashes": page_hashes(pages)}
 
 
 def _is_flat(pixels: NDArray[np.uint8]) -> bool:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 FEWEST_LETTERS = 40
 LETTER_SHARE = 0.7
 READ_CHARACTERS = 240
+LATIN = "Latn"
 REPLACEMENT = "\ufffd"
 ALLOWED_CONTROLS = "\t\n\r\f\u200c\u200d"
 # UTF-8 read as Latin-1 or Windows-1252: a lead byte shown as one of the first, then a continuation byte.
@@ -60,18 +61,20 @@ def text_digest(text: str) -> str:
 
 def probe_text(text: str) -> TextProbe:
     """Measure one text; never raises."""
-    letters = sum(character.isalpha() for character in text)
+    letters = sum(map(str.isalpha, text))
     language, confidence = _guess(text[:READ_CHARACTERS])
+    plain = text.isascii()
     return TextProbe(
         text_digest(text),
         len(text),
         letters,
-        script_of(text),
+        # Most texts of most corpora are ASCII, for which all of this is known without looking at each character.
+        (LATIN if letters else UNKNOWN) if plain else script_of(text),
         language,
         confidence,
-        text.count(REPLACEMENT),
+        0 if plain else text.count(REPLACEMENT),
         _controls(text),
-        _is_mojibake(text),
+        not plain and len(MOJIBAKE.findall(text)) >= MOJIBAKE_PAIRS,
     )
 
 
@@ -86,12 +89,8 @@ def _controls(text: str) -> int:
     return sum(unicodedata.category(c) == "Cc" and c not in ALLOWED_CONTROLS for c in text)
 
 
-def _is_mojibake(text: str) -> bool:
-    return not text.isascii() and len(MOJIBAKE.findall(text)) >= MOJIBAKE_PAIRS
-
-
 def _guess(text: str) -> tuple[str | None, float | None]:
-    letters = sum(character.isalpha() for character in text)
+    letters = sum(map(str.isalpha, text))
     spaces = text.count(" ")
     if letters < FEWEST_LETTERS or letters + spaces < LETTER_SHARE * len(text):
         return None, None

@@ -27,6 +27,8 @@ class Clip(NamedTuple):
         times: sorted presentation times of all frames in seconds.
         seconds: duration, at least ``times[-1] - times[0]``.
         has_sound: whether there is an audio track.
+        width: columns of a frame as stored.
+        height: its rows.
     """
 
     data: bytes
@@ -34,6 +36,8 @@ class Clip(NamedTuple):
     times: list[float]
     seconds: float
     has_sound: bool
+    width: int
+    height: int
 
 
 def read_clip(data: bytes, limits: Limits) -> Clip:
@@ -46,13 +50,14 @@ def read_clip(data: bytes, limits: Limits) -> Clip:
     container = check_container(data, Modality.VIDEO, limits)
     with ffmpeg_errors(data, container), open_clip(data, container, limits) as file:
         stream = picture_stream(file)
-        _check_picture(stream.codec_context.width, stream.codec_context.height, limits)
+        width, height = stream.codec_context.width, stream.codec_context.height
+        _check_picture(width, height, limits)
         if file.duration is not None:
             check_seconds(file.duration / 1e6, limits)
         times, end = _times(file, stream, container, limits)
         has_sound = bool(file.streams.audio)
     check_seconds(end - times[0], limits)
-    return Clip(data, container, times, end - times[0], has_sound)
+    return Clip(data, container, times, end - times[0], has_sound, width, height)
 
 
 @contextmanager
