@@ -18,7 +18,8 @@ from model.media.mel import HOP, log_mel
 PIECE_SECONDS = 4.0
 FRAMES_PER_SECOND = 100
 RANGE = 5.0  # powers of ten below the loudest bin: under it codecs differ
-GATE = 2.5  # ends that are quieter than this below the loudest frame are cut off
+# The ends are cut where so much of the energy has passed: a bound on loudness would jump with a little noise.
+QUIET_SHARE = 0.005
 SIGNATURE_BANDS, SIGNATURE_TIMES = 12, 16
 DEAD_ZONE = 0.02
 
@@ -29,23 +30,27 @@ def sound_hashes(wave_N: NDArray[np.float32]) -> tuple[int, ...]:
     Args:
         wave_N: mono at 16 kHz, as ``decode_audio`` gives it.
     """
-    picture_MT = _trimmed(wave_N)
-    pieces = max(1, round(picture_MT.shape[1] / (PIECE_SECONDS * FRAMES_PER_SECOND)))
-    edges = np.linspace(0, picture_MT.shape[1], pieces + 1)
-    return tuple(word for start, end in pairwise(edges) for word in _unit(_piece(picture_MT, start, end)))
+    picture_MT, start, end = _picture(wave_N)
+    pieces = max(1, round((end - start) / (PIECE_SECONDS * FRAMES_PER_SECOND)))
+    edges = np.linspace(start, end, pieces + 1)
+    return tuple(word for low, high in pairwise(edges) for word in _unit(_piece(picture_MT, low, high)))
 
 
-def _trimmed(wave_N: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Log-mel picture in powers of ten below the loudest bin, -1 (nothing) to 0, without quiet ends; [G, T]."""
+def _picture(wave_N: NDArray[np.float32]) -> tuple[NDArray[np.float64], float, float]:
+    """Log-mel picture [G, T], -1 (nothing) to 0 (the loudest bin), and the first and last frame that count."""
     step = 2 * HOP
     peak = float(np.abs(wave_N).max(initial=0.0))
     if peak == 0.0:
-        return np.full((GRID, 1), -1.0)
+        return np.full((GRID, 1), -1.0), 0.0, 1.0
     samples = max(step, -(-len(wave_N) // step) * step)
     mel_MT = log_mel((wave_N / peak).astype(np.float32), samples, GRID).astype(np.float64) * 4.0
-    picture_MT = np.maximum(mel_MT - mel_MT.max(), -RANGE) / RANGE
-    loud = np.flatnonzero(picture_MT.max(axis=0) > -GATE / RANGE)
-    return picture_MT[:, loud[0] : loud[-1] + 1]
+    mel_MT -= mel_MT.max()
+    passed_T = np.concatenate([[0.0], (10.0**mel_MT).sum(axis=0).cumsum()])
+    start, end = np.interp([QUIET_SHARE, 1 - QUIET_SHARE], passed_T / passed_T[-1], np.arange(len(passed_T)))
+    # A click may hold all the energy.
+    middle, half = (start + end) / 2, max(1.0, (end - start) / 2)
+    low, high = max(0.0, middle - half), min(float(mel_MT.shape[1]), middle + half)
+    return np.maximum(mel_MT, -RANGE) / RANGE, low, high
 
 
 def _piece(picture_MT: NDArray[np.float64], start: float, end: float) -> NDArray[np.float64]:
