@@ -62,8 +62,8 @@ class TeacherJudge:
         for content in wanted.values():
             if not takes(self.encoder, [part.modality for part in content.parts]):
                 raise ConfigError(
-                    f"the judge takes no {content.kind} (it has {', '.join(sorted(self.encoder.modalities))}): leave out "
-                    "judge, or name the tasks that it can judge in judge.tasks"
+                    f"the judge takes no {content.kind} (it has {', '.join(sorted(self.encoder.modalities))}): "
+                    "leave out judge, or name the tasks that it can judge in judge.tasks"
                 )
         contents = list(wanted.values())
         vector_ND = encode_contents(self.encoder, contents, max_batch_tokens=self.max_batch_tokens, desc="judge")

@@ -66,6 +66,11 @@ class Miner:
             label: Searcher(pool.document_PD[scope], exact_below=exact_below) for label, scope in self._scopes.items()
         }
 
+    @property
+    def exact(self) -> bool:
+        """Whether no candidate can have been missed."""
+        return all(searcher.exact for searcher in self._searchers.values())
+
     def __call__(self) -> list[Found]:
         """Find for every ask; verdicts are counted in ``verdicts``."""
         rows = self._nearest()
@@ -189,6 +194,6 @@ class Miner:
         positives = self.positives(ask)
         positives_M = self.pool.document_PD[positives] @ self.pool.ask_AD[ask]
         near_K = self.nearness(self.pool.document_PD[places], positives)
-        for place, score, verdict in zip(places.tolist(), scores.tolist(), self.verdicts_of(scores, near_K, positives_M),
-                                         strict=True):  # fmt: skip
+        verdicts = self.verdicts_of(scores, near_K, positives_M)
+        for place, score, verdict in zip(places.tolist(), scores.tolist(), verdicts, strict=True):
             yield Examined(place, score, verdict)

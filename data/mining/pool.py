@@ -123,9 +123,7 @@ class Embedder:
         width = self.dimension or self.encoder.dimensions[0]
         return np.concatenate(found) if found else np.zeros((0, width), np.float32)
 
-    def _chunk(
-        self, contents: Sequence[tuple[ContentRef, Record]], task: str | None, desc: str
-    ) -> NDArray[np.float32]:
+    def _chunk(self, contents: Sequence[tuple[ContentRef, Record]], task: str | None, desc: str) -> NDArray[np.float32]:
         path = None if self.kept is None else self.kept / f"{self._name(contents, task)}.npy"
         if path is not None and path.is_file():
             known_ND: NDArray[np.float32] = np.load(path, allow_pickle=False)

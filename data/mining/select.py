@@ -73,7 +73,11 @@ def _contents(miner: Miner, found: Found, resolve: Resolve) -> tuple[Content, li
         document = pool.documents[place]
         return resolve(document.records[0], document.ref)
 
-    return resolve(query.record, query.ref), [of(i) for i in miner.positives(found.ask)], [of(i) for i in found.places_K]
+    return (
+        resolve(query.record, query.ref),
+        [of(i) for i in miner.positives(found.ask)],
+        [of(i) for i in found.places_K],
+    )
 
 
 def assign(pool: Pool, found: Sequence[Found], rules: Rules, verdicts: Counter[str]) -> dict[str, list[Negative]]:
