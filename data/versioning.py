@@ -1,13 +1,16 @@
-"""Which version of a corpus this is: DVC's digest of the directory, compared with the one that ``dvc.lock`` records."""
+"""Which version of a corpus this is: DVC's digest of the directory, compared with the one that is recorded for it."""
 
 import hashlib
 import json
 import subprocess
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from data.versions.fetch import read_origin
+from model.errors import DataError
 
 LOCK = "dvc.lock"
 _CHUNK = 1 << 20
@@ -21,8 +24,10 @@ class CorpusVersion:
         md5: DVC's digest of the directory, ending in ``.dir``.
         files: number of files.
         size: bytes in all.
-        recorded: digest in ``dvc.lock``, ``None`` when the corpus is not tracked.
-        revision: commit of the checkout that holds ``dvc.lock``, ``None`` outside a git checkout.
+        recorded: digest in ``dvc.lock``, a ``.dvc`` file or the reference that was fetched; ``None`` when untracked.
+        revision: commit of the checkout that holds the record, or that the reference names; ``None`` without git.
+        remote: where the files were fetched from; ``None`` for a directory that was here.
+        reference: the version that was fetched, in the form a recipe takes; ``None`` for a directory that was here.
     """
 
     md5: str
@@ -30,6 +35,8 @@ class CorpusVersion:
     size: int
     recorded: str | None = None
     revision: str | None = None
+    remote: str | None = None
+    reference: str | None = None
 
     @property
     def matches(self) -> bool | None:
@@ -45,9 +52,11 @@ class CorpusVersion:
         found = f"{self.files} files, {self.size / 1e6:.1f} MB, DVC digest {self.md5}"
         if self.matches is None:
             return f"{found}; not tracked by DVC."
+        if self.reference is not None:
+            return f"{found}; fetched from {self.remote} as {self.reference}."
         if self.matches:
-            return f"{found}; these are the files that {LOCK} records (commit {self.revision or 'unknown'})."
-        return f"{found}; {LOCK} records {self.recorded}: the files were changed, run `dvc commit` if that is meant."
+            return f"{found}; these are the recorded files (commit {self.revision or 'unknown'})."
+        return f"{found}; recorded is {self.recorded}: the files were changed, run `omnivec data add` if that is meant."
 
 
 def corpus_version(directory: Path, *, recorded: str | None = None) -> CorpusVersion:
@@ -55,12 +64,30 @@ def corpus_version(directory: Path, *, recorded: str | None = None) -> CorpusVer
 
     Args:
         directory: the corpus.
-        recorded: digest that it should have; without one, ``dvc.lock`` of the enclosing checkout is asked.
+        recorded: digest that it should have; without one, the ``.dvc`` file beside it or ``dvc.lock`` is asked.
+
+    Raises:
+        DataError: the directory was fetched as a pinned version and is not that version any more.
     """
     md5, files, size = directory_md5(directory)
-    root = _lock_root(directory.resolve())
-    known = recorded or (_recorded(root, directory.resolve()) if root else None)
-    return CorpusVersion(md5, files, size, known, _revision(root) if root else None)
+    place = directory.resolve()
+    if origin := read_origin(place):
+        return _fetched(place, origin, CorpusVersion(md5, files, size, recorded))
+    root = _lock_root(place)
+    known = recorded or _tracked(place) or (_recorded(root, place) if root else None)
+    home = place.parent if _tracked(place) else root
+    return CorpusVersion(md5, files, size, known, _revision(home) if home else None)
+
+
+def _fetched(place: Path, origin: dict[str, Any], found: CorpusVersion) -> CorpusVersion:
+    expected = origin["md5"] or found.md5
+    if found.md5 != expected:
+        raise DataError(
+            f"{place} was fetched as {origin['reference']} with the digest {expected} and now has {found.md5}; "
+            f"delete {place.parent} and run again"
+        )
+    names = ("revision", "remote", "reference")
+    return replace(found, recorded=found.recorded or expected, **{name: origin[name] for name in names})
 
 
 def directory_md5(directory: Path) -> tuple[str, int, int]:
@@ -85,6 +112,15 @@ def _file_md5(path: Path) -> str:
 
 def _lock_root(directory: Path) -> Path | None:
     return next((folder for folder in directory.parents if (folder / LOCK).is_file()), None)
+
+
+def _tracked(directory: Path) -> str | None:
+    """Digest in the ``.dvc`` file that `dvc add` leaves beside a directory."""
+    path = directory.with_name(f"{directory.name}.dvc")
+    if not path.is_file():
+        return None
+    outputs = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("outs") or ()
+    return next((str(out["md5"]) for out in outputs if out.get("path") == directory.name and "md5" in out), None)
 
 
 def _recorded(root: Path, directory: Path) -> str | None:

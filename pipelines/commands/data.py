@@ -1,4 +1,4 @@
-"""Commands on a corpus: ``omnivec data stats`` and ``omnivec data validate``."""
+"""Commands on a corpus: looking at it, checking it, and the commands of the modules beside this one."""
 
 from collections import Counter
 from pathlib import Path
@@ -6,11 +6,10 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import Overrides, Recipe
+from pipelines.commands import data_mine, data_versions
+from pipelines.commands.options import Corpus, Overrides, Recipe, corpus_of
 
-app = typer.Typer(help="Look at a corpus and check it.", no_args_is_help=True)
-
-Corpus = Annotated[str | None, typer.Argument(help="Directory of shards; default: the recipe's corpus.")]
+app = typer.Typer(help="Make a corpus, look at it, check it and keep its versions.", no_args_is_help=True)
 
 
 @app.command()
@@ -23,7 +22,7 @@ def stats(corpus: Corpus = None, recipe: Recipe = "quickstart") -> None:
     from data.records import SPLITS
     from data.shards import read_records, shard_paths
 
-    folder = find_corpus(corpus or _corpus_of(recipe))
+    folder = find_corpus(corpus or corpus_of(recipe))
     rows: Counter[tuple[str, str, str]] = Counter()
     languages: dict[tuple[str, str], set[str]] = {}
     for path in shard_paths(folder):
@@ -69,12 +68,13 @@ def sample(
     from components.corpora import find_corpus
     from data.subset import write_subset
 
-    written = write_subset(find_corpus(corpus or _corpus_of(recipe)), output, groups=groups)
+    written = write_subset(find_corpus(corpus or corpus_of(recipe)), output, groups=groups)
     typer.echo(f"{written} records in {output}")
 
 
-def _corpus_of(recipe: str) -> str:
-    """The recipe's corpus, read without validating the rest: counting needs no other section."""
-    from pipelines.recipe import read
-
-    return str(read(recipe).get("corpus", "data/starter"))
+app.command("mine")(data_mine.mine)
+app.command("add")(data_versions.add)
+app.command("push")(data_versions.push)
+app.command("pull")(data_versions.pull)
+app.command("diff")(data_versions.diff)
+app.command("fetch")(data_versions.fetch)

@@ -12,3 +12,11 @@ Overrides = Annotated[
 Image = Annotated[str | None, typer.Option(help="Container image of every step; default: cluster.image.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="File to write; default: standard output.")]
 Version = Annotated[str, typer.Option("--model", help="Version number or alias of the registered model.")]
+Corpus = Annotated[str | None, typer.Argument(help="Directory or version of a corpus; default: the recipe's corpus.")]
+
+
+def corpus_of(recipe: str) -> str:
+    """The recipe's corpus, read without validating the rest: looking at data needs no other section."""
+    from pipelines.recipe import read
+
+    return str(read(recipe).get("corpus", "data/starter"))
