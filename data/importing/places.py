@@ -1,0 +1,235 @@
+"""Fetching what rows point to: local files below stated roots, and remote ones that an allow-list names.
+
+Rows come from anywhere, so their paths and URIs are not trusted: a link out of a root, a redirect to another host or a
+file without an end must not be followed.
+"""
+
+import base64
+import binascii
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import unquote, urlsplit
+
+from data.importing.config import Places
+from data.importing.refusal import Refused
+from data.importing.rows import Stored
+from model.errors import DataError
+
+LOCAL = ("", "file")
+PERMANENT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+
+
+def is_remote(place: str) -> bool:
+    """Whether a place is a URI of another scheme than file."""
+    return "://" in place and not place.startswith("file://")
+
+
+def local_path(place: str) -> Path:
+    """Path of a local place."""
+    return Path(unquote(urlsplit(place).path)) if place.startswith("file://") else Path(place)
+
+
+class Access:
+    """Opens what the configuration allows.
+
+    Args:
+        places: what is allowed.
+        base: directory, or URI of one, that relative paths start from.
+    """
+
+    def __init__(self, places: Places, base: str) -> None:
+        self.places = places
+        self.base = places.base or base
+        self.roots = [local_path(root).resolve() for root in (self.base, *places.roots) if not is_remote(root)]
+        self._systems: dict[str, Any] = {}
+
+    def read(self, value: str, most: int) -> bytes:
+        """Bytes of a path or URI of a row.
+
+        Args:
+            value: as it stands in the row.
+            most: bytes that are accepted.
+
+        Raises:
+            Refused: it may not be read, is not there, or has more.
+        """
+        if value.startswith("data:"):
+            return _inline(value, most)
+        place = self.place(value)
+        if is_remote(place):
+            return self._retrying(place, lambda: self._remote(place, most))
+        return _local(self._confined(place), place, most)
+
+    def read_range(self, value: str, offset: int, size: int) -> bytes:
+        """Bytes of a file of the source from ``offset`` on."""
+
+        def once() -> bytes:
+            with self.open(value) as file:
+                file.seek(offset)
+                return bytes(file.read(size))
+
+        return self._retrying(value, once)
+
+    def place(self, value: str) -> str:
+        """The full place of a value."""
+        if is_remote(value) or value.startswith("file://"):
+            return value
+        if "\0" in value:
+            raise Refused("path_invalid", f"{value!r} holds a null character")
+        if is_remote(self.base):
+            return f"{self.base.rstrip('/')}/{value.lstrip('/')}"
+        return str(local_path(self.base) / value)
+
+    @contextmanager
+    def open(self, place: str) -> Iterator[IO[bytes]]:
+        """Open a file of the source itself.
+
+        Raises:
+            DataError: it is remote and not allowed.
+        """
+        if not is_remote(place):
+            with local_path(place).open("rb") as file:
+                yield file
+            return
+        with self.system(place).open(place, "rb") as file:
+            yield file
+
+    def system(self, place: str) -> Any:
+        """File system of a remote place.
+
+        Raises:
+            DataError: not allowed, or not installed.
+        """
+        try:
+            self._allow(place)
+        except Refused as error:
+            raise DataError(error.message) from error
+        return self._system(urlsplit(place).scheme)
+
+    def _system(self, scheme: str) -> Any:
+        import fsspec
+
+        if scheme not in self._systems:
+            options: dict[str, Any] = {}
+            if scheme in ("http", "https"):
+                import aiohttp
+
+                # A redirect could lead to a host that is not allowed.
+                timeout = aiohttp.ClientTimeout(total=self.places.seconds)
+                options = {"allow_redirects": False, "client_kwargs": {"timeout": timeout}}
+            try:
+                self._systems[scheme] = fsspec.filesystem(scheme, **options)
+            except (ImportError, ValueError) as error:
+                raise DataError(f"no access to {scheme}:// ({error}); install the file system that it names") from error
+        return self._systems[scheme]
+
+    def _allow(self, place: str) -> None:
+        parts = urlsplit(place)
+        host = (parts.hostname or "").lower()
+        allowed = parts.scheme in self.places.schemes and any(_matches(host, one) for one in self.places.hosts)
+        if not allowed or "::" in place or "@" in parts.netloc:
+            raise Refused(
+                "uri_not_allowed",
+                f"{place!r} may not be fetched: places.schemes allows {list(self.places.schemes) or 'none'}, "
+                f"places.hosts {list(self.places.hosts) or 'none'}",
+            )
+
+    def _remote(self, place: str, most: int) -> bytes:
+        self._allow(place)
+        system = self._system(urlsplit(place).scheme)
+        # Without blocks an HTTP body is a stream, of which no more is read than asked for.
+        options = {"block_size": 0} if place.startswith("http") else {}
+        with system.open(place, "rb", **options) as file:
+            response = getattr(file, "r", None)
+            if response is not None and response.status >= 300:
+                raise Refused(
+                    "fetch_failed", f"{place!r} answers {response.status}; redirects are not followed: give the target"
+                )
+            data = bytes(file.read(most + 1))
+        return _within(data, place, most)
+
+    def _retrying(self, place: str, fetch: Callable[[], bytes]) -> bytes:
+        for attempt in range(self.places.retries + 1):
+            try:
+                return fetch()
+            except Refused:
+                raise
+            except PERMANENT as error:
+                raise Refused("path_missing", f"{place!r} cannot be opened: {error}") from error
+            except Exception as error:  # each file system has errors of its own
+                if attempt == self.places.retries:
+                    raise Refused(
+                        "fetch_failed", f"{place!r}: {type(error).__name__} {error}; {attempt + 1} attempts"
+                    ) from error
+                time.sleep(0.5 * 2**attempt)
+        raise AssertionError
+
+    def _confined(self, place: str) -> Path:
+        try:
+            path = local_path(place).resolve()
+        except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name too long
+            raise Refused("path_invalid", f"{place!r} cannot be followed: {error}") from error
+        if not any(path.is_relative_to(root) for root in self.roots):
+            raise Refused(
+                "path_outside_root",
+                f"{place!r} lies outside {', '.join(map(str, self.roots)) or 'every root'}: "
+                "add its directory to places.roots if it may be read",
+            )
+        return path
+
+
+def stored(access: Access, value: Stored, most: int) -> bytes:
+    """Bytes of a medium that lies in a file of the source.
+
+    Raises:
+        Refused: it is gone or has more than ``most``.
+    """
+    size = value.size
+    if size is not None and size > most:
+        raise Refused("too_large", f"{value.place} has {size} bytes; at most {most} are accepted")
+    if value.data is not None:
+        return value.data
+    place = value.place
+    if "offset" in place:
+        return access.read_range(place["file"], int(place["offset"]), int(place["size"]))
+    if "column" in place:
+        from data.importing.readers.cells import cell
+
+        return _within(cell(access, place), str(place), most)
+    raise Refused("media_unreachable", f"{place} does not say where the medium is; give its path instead")
+
+
+def _local(path: Path, place: str, most: int) -> bytes:
+    try:
+        if not path.is_file():
+            raise Refused("path_missing", f"{place!r} is no file")
+        with path.open("rb") as file:
+            return _within(file.read(most + 1), place, most)
+    except OSError as error:
+        raise Refused("path_missing", f"{place!r} cannot be read: {error}") from error
+
+
+def _within(data: bytes, place: str, most: int) -> bytes:
+    if len(data) > most:
+        raise Refused("too_large", f"{place!r} has more than the {most} bytes that are accepted")
+    return data
+
+
+def _inline(value: str, most: int) -> bytes:
+    header, comma, body = value.partition(",")
+    if not comma or not header.endswith(";base64"):
+        raise Refused("uri_not_allowed", f"{value[:40]!r}: of data URIs only base64 is read")
+    if len(body) * 3 // 4 > most + 2:
+        raise Refused("too_large", f"a data URI of {len(body)} characters; at most {most} bytes are accepted")
+    try:
+        return _within(base64.b64decode(body, validate=True), value[:40], most)
+    except binascii.Error as error:
+        raise Refused("uri_invalid", f"{value[:40]!r}: {error}") from error
+
+
+def _matches(host: str, pattern: str) -> bool:
+    pattern = pattern.lower()
+    return host.endswith(pattern[1:]) if pattern.startswith("*.") else host == pattern

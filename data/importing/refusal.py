@@ -1,0 +1,15 @@
+"""Why a row is refused."""
+
+
+class Refused(Exception):  # noqa: N818 - a verdict on a row, not a fault of the program
+    """One row cannot become a record.
+
+    Attributes:
+        reason: stable name, such as ``column_missing``.
+        message: the reason in words: what was given, the rule, the way out.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
