@@ -1,4 +1,4 @@
-"""Arrow streams, as ``datasets`` saves them to disk. Cuts are record batches; the file is mapped, so skipping is free."""
+"""Arrow streams, as ``datasets`` saves them to disk. Cuts are record batches; files are mapped, so skipping is free."""
 
 from collections.abc import Collection, Iterator
 
@@ -80,7 +80,8 @@ def _cuts(place: str, first: int, rows: int) -> Iterator[Cut]:
     problem: str | None = None
     try:
         with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
-            identity = digest_of(name_of(place), path.stat().st_size, str(stream.schema))
+            found = path.stat()
+            identity = digest_of(name_of(place), found.st_size, found.st_mtime_ns, str(stream.schema))
             for number, batch in enumerate(stream, 1):
                 held += batch.num_rows
                 if held >= rows:

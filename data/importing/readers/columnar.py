@@ -73,11 +73,12 @@ class ColumnarReader:
         try:
             with self.access.open(place) as source, _opened(source) as file:
                 sizes = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
-                schema = str(file.schema_arrow)
+                footer = pa.BufferOutputStream()
+                file.metadata.write_metadata_file(footer)
         except (pa.ArrowException, OSError) as error:
             yield Cut(first, 1, {"file": place, "problem": str(error)}, digest_of(place, str(error)))
             return
-        identity = digest_of(name_of(place), size_of(self.access, place), schema, *sizes)
+        identity = digest_of(name_of(place), size_of(self.access, place), footer.getvalue().to_pybytes())
         groups: list[int] = []
         start = held = 0
         for group, size in enumerate(sizes):

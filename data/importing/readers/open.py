@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from data.importing.config import CommonVoice, ImportConfig
-from data.importing.places import Access, local_path
+from data.importing.places import Access, is_remote, local_path
 from data.importing.readers.columnar import ColumnarReader
 from data.importing.readers.delimited import DelimitedReader
-from data.importing.readers.files import absolute, parent
+from data.importing.readers.files import absolute, digest_of, expand, parent, size_of
 from data.importing.readers.folder import FolderReader, metadata_of
 from data.importing.readers.huggingface import huggingface_reader
 from data.importing.readers.lines import LinesReader
@@ -87,7 +87,11 @@ def _delimited_plain(config: ImportConfig, access: Access, path: str, _: Path) -
 def _coco(config: ImportConfig, access: Access, path: str, work: Path) -> Reader:
     from data.importing.readers.coco import coco_rows
 
-    rows = work / "coco.parquet"
+    (path,) = expand(access, path)[:1]
+    made_of = digest_of(
+        path, size_of(access, path), *([] if is_remote(path) else [local_path(path).stat().st_mtime_ns])
+    )
+    rows = work / f"coco-{made_of}.parquet"
     if not rows.is_file():
         coco_rows(access, path, getattr(config.source, "images", "."), rows)
     return ColumnarReader(access, [str(rows)], config.mapping.columns)
