@@ -21,7 +21,7 @@ RANGE = 5.0  # powers of ten below the loudest bin: under it codecs differ
 # The ends are cut where so much of the energy has passed: a bound on loudness would jump with a little noise.
 QUIET_SHARE = 0.005
 SIGNATURE_BANDS, SIGNATURE_TIMES = 12, 16
-DEAD_ZONE = 0.02
+DEAD_ZONE = 0.005
 
 
 def sound_hashes(wave_N: NDArray[np.float32]) -> tuple[int, ...]:
@@ -73,7 +73,7 @@ def _unit(piece_GG: NDArray[np.float64]) -> tuple[int, ...]:
 
 @lru_cache(maxsize=1)
 def _frequencies() -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Eight frequencies over the bands times the first eight over time, without what is constant in time."""
-    bands, times = np.meshgrid(np.arange(8), np.arange(1, 9), indexing="ij")
-    order = np.argsort((bands + times).reshape(-1), kind="stable")
-    return bands.reshape(-1)[order], times.reshape(-1)[order]
+    """64 of ten frequencies over the bands and seven over time, low ones first; none that is constant in time."""
+    bands, times = (axis.reshape(-1) for axis in np.meshgrid(np.arange(10), np.arange(1, 8), indexing="ij"))
+    order = np.argsort(bands + times, kind="stable")[:64]
+    return bands[order], times[order]
