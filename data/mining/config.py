@@ -39,6 +39,11 @@ class Rules(Config):
     first_rank: int = Field(1, ge=1, description="rank window: the candidates above are left out")
     last_rank: int = Field(50, ge=1, description="rank window: the candidates below are left out")
     ratio: float | None = Field(0.95, gt=0, le=1, description="refuse above this share of the positive's cosine")
+    ratio_from: Literal["zero", "random"] = Field(
+        "zero",
+        description="where the share counts from: a cosine of 0, or the mean cosine of the task's queries with its "
+        "documents, for a model whose cosines all lie close together (those of E5 between 0.7 and 1)",
+    )
     margin: float | None = Field(None, ge=0, description="refuse above the positive's cosine less this")
     against: Literal["lowest", "highest"] = Field(
         "lowest",

@@ -42,6 +42,11 @@ class Found:
     positives_M: NDArray[np.float32]
 
 
+def below(bar: float, ratio: float, floor: float = 0.0) -> float:
+    """The score that is ``ratio`` of the way from ``floor`` to ``bar``; for a bar under the floor as far below it."""
+    return bar - (1 - ratio) * abs(bar - floor)
+
+
 class Miner:
     """Applies the rules to the asks of one pool.
 
@@ -50,6 +55,10 @@ class Miner:
         knowledge: of the whole train split.
         rules: what may be mined.
         exact_below: pools up to this size are searched exactly.
+
+    Attributes:
+        verdicts: of all candidates that were looked at.
+        floor: mean cosine of all queries with all documents.
     """
 
     def __init__(self, pool: Pool, knowledge: Knowledge, rules: Rules, *, exact_below: int) -> None:
@@ -57,6 +66,7 @@ class Miner:
         self.knowledge = knowledge
         self.rules = rules
         self.verdicts: Counter[str] = Counter()
+        self.floor = float(pool.ask_AD.mean(axis=0) @ pool.document_PD.mean(axis=0)) if len(pool.ask_AD) else 0.0
         self._place = {document.key: i for i, document in enumerate(pool.documents)}
         self._scopes = {
             label: np.array([i for i, labels in enumerate(pool.labels) if label in labels])
@@ -119,14 +129,14 @@ class Miner:
         rules = self.rules
         ends = {"lowest": np.min, "highest": np.max}
         bar = float(ends[rules.against](positives_M)) if len(positives_M) else np.inf
+        floor = 0.0 if rules.ratio_from == "zero" else self.floor
         found = []
         for rank, (score, near) in enumerate(zip(scores_K.tolist(), near_K.tolist(), strict=True), 1):
             if rank < rules.first_rank:
                 found.append("above_window")
             elif rules.near is not None and near > rules.near:
                 found.append("near_positive")
-            # A share of a cosine below zero would be a higher bar, not a lower one.
-            elif rules.ratio is not None and score > bar - (1 - rules.ratio) * abs(bar):
+            elif rules.ratio is not None and score > below(bar, rules.ratio, floor):
                 found.append("ratio")
             elif rules.margin is not None and score > bar - rules.margin:
                 found.append("margin")

@@ -11,7 +11,7 @@ import numpy as np
 from data.mining.config import Rules
 from data.mining.judge import Judge
 from data.mining.knowledge import Document, content_key
-from data.mining.miner import Found, Miner
+from data.mining.miner import Found, Miner, below
 from data.mining.pool import Pool
 from data.records import ContentRef, Record
 from model.content import Content
@@ -54,7 +54,7 @@ def judged(
         for one, query, positives, negatives in asked:
             scores = [judge(query, positive) for positive in positives]
             bar = {"lowest": min, "highest": max}[miner.rules.against](scores)
-            keep = [i for i, c in enumerate(negatives) if judge(query, c) <= bar - (1 - ratio) * abs(bar)]
+            keep = [i for i, c in enumerate(negatives) if judge(query, c) <= below(bar, ratio)]
             miner.verdicts["judge"] += len(negatives) - len(keep)
             miner.verdicts["allowed"] -= len(negatives) - len(keep)
             kept.append(replace(one, places_K=one.places_K[keep], scores_K=one.scores_K[keep]))
