@@ -18,7 +18,7 @@ class DataIdentity:
 
     Attributes:
         digest: digest of the accepted rows.
-        dvc: what DVC knows: ``path`` and ``md5``; empty when untracked.
+        dvc: what DVC knows: ``path``, ``md5``, and of a pinned version ``revision``, ``remote`` and ``reference``.
         facts: the whole ``dataset.json``; empty for a bare directory of shards.
     """
 
@@ -30,6 +30,17 @@ class DataIdentity:
     def dvc_md5(self) -> str:
         """DVC hash, or an empty string."""
         return str(self.dvc.get("md5") or "")
+
+    @property
+    def remote(self) -> str | None:
+        """Address of the remote that the corpus was fetched from; ``None`` for a directory that was here."""
+        return self.dvc.get("remote")
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What names the version: DVC hash, and what else is known of revision, remote and reference."""
+        known = {f"dvc_{name}": self.dvc.get(name) for name in ("revision", "remote", "reference")}
+        return {"dvc_md5": self.dvc_md5} | {name: str(value) for name, value in known.items() if value}
 
 
 def data_identity(dataset: Path) -> DataIdentity:

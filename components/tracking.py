@@ -25,6 +25,8 @@ OWNED = "omnivec.owned"
 BATCH = 100
 PARAM_LIMIT = 6000
 DIGEST_LIMIT = 36
+# Kinds of source that MLflow can open again, by scheme of an address.
+SOURCES = {"s3": "s3", "gs": "gs", "https": "http"}
 
 
 @lru_cache(maxsize=8)
@@ -111,8 +113,8 @@ class Run:
         """Record which data this run used.
 
         Args:
-            path: where the data are; stored as a local source (MLflow resolves no ``dvc://`` address, so give the
-                DVC hash in ``tags``).
+            path: where the data are: a directory, or the address of the remote that holds them (MLflow resolves no
+                ``dvc://`` address, so give reference, revision and DVC hash in ``tags``).
             digest: identity of the data; MLflow keeps 36 characters, the whole goes into the tag ``digest``.
             name: name of the data set.
             context: role, such as ``training`` or ``evaluation``.
@@ -121,11 +123,12 @@ class Run:
         """
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
+        kind = SOURCES.get(str(path).partition("://")[0], "local")
         entity = Dataset(
             name=name,
             digest=digest[:DIGEST_LIMIT],
-            source_type="local",
-            source=json.dumps({"uri": str(path)}),
+            source_type=kind,
+            source=json.dumps({"url" if kind == "http" else "uri": str(path)}),
             profile=json.dumps(dict(profile or {})),
         )
         labels = {"mlflow.data.context": context, "digest": digest, **(tags or {})}

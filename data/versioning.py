@@ -1,7 +1,5 @@
 """Which version of a corpus this is: DVC's digest of the directory, compared with the one that is recorded for it."""
 
-import hashlib
-import json
 import subprocess
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -9,11 +7,11 @@ from typing import Any
 
 import yaml
 
-from data.versions.fetch import read_origin
+from data.versions.fetch import PROBES, directory_digest, file_md5, read_origin
+from data.versions.origin import Entry
 from model.errors import DataError
 
 LOCK = "dvc.lock"
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -69,14 +67,18 @@ def corpus_version(directory: Path, *, recorded: str | None = None) -> CorpusVer
     Raises:
         DataError: the directory was fetched as a pinned version and is not that version any more.
     """
-    md5, files, size = directory_md5(directory)
     place = directory.resolve()
-    if origin := read_origin(place):
-        return _fetched(place, origin, CorpusVersion(md5, files, size, recorded))
     root = _lock_root(place)
     known = recorded or _tracked(place) or (_recorded(root, place) if root else None)
+    found = _digest(_files(directory))
+    if known not in (None, found[0]) and (directory / PROBES).is_dir():
+        # Whoever recorded it by `dvc add` alone may have recorded the findings too.
+        whole = _digest(_files(directory, probes=True))
+        found = whole if whole[0] == known else found
+    if origin := read_origin(place):
+        return _fetched(place, origin, CorpusVersion(*found, recorded))
     home = place.parent if _tracked(place) else root
-    return CorpusVersion(md5, files, size, known, _revision(home) if home else None)
+    return CorpusVersion(*found, known, _revision(home) if home else None)
 
 
 def _fetched(place: Path, origin: dict[str, Any], found: CorpusVersion) -> CorpusVersion:
@@ -91,23 +93,23 @@ def _fetched(place: Path, origin: dict[str, Any], found: CorpusVersion) -> Corpu
 
 
 def directory_md5(directory: Path) -> tuple[str, int, int]:
-    """DVC's digest of a directory, number of files and bytes in all.
+    """DVC's digest of a directory without its probes, number of files and bytes in all.
 
     DVC takes the MD5 of a JSON list of (md5, relpath) sorted by path. That is the format of its cache, computed here
-    because importing DVC takes seconds; a test compares both.
+    because importing DVC takes seconds; a test compares both. Probes are findings about the shards and made again
+    where they lack, so they are no part of a version.
     """
-    paths = sorted((p for p in directory.rglob("*") if p.is_file()), key=lambda p: p.relative_to(directory).as_posix())
-    entries = [{"md5": _file_md5(p), "relpath": p.relative_to(directory).as_posix()} for p in paths]
-    digest = hashlib.md5(json.dumps(entries, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
-    return f"{digest}.dir", len(paths), sum(p.stat().st_size for p in paths)
+    return _digest(_files(directory))
 
 
-def _file_md5(path: Path) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+def _files(directory: Path, *, probes: bool = False) -> dict[str, Path]:
+    found = {p.relative_to(directory).as_posix(): p for p in directory.rglob("*") if p.is_file()}
+    return {name: path for name, path in found.items() if probes or not name.startswith(f"{PROBES}/")}
+
+
+def _digest(files: dict[str, Path]) -> tuple[str, int, int]:
+    digest = directory_digest([Entry(name, file_md5(path)) for name, path in files.items()])
+    return str(digest), len(files), sum(path.stat().st_size for path in files.values())
 
 
 def _lock_root(directory: Path) -> Path | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
-from components.corpora import corpus_digest, find_corpus
+from components.corpora import pin_corpus
 from components.environment import Environment
 from components.tracking import end_parent, start_parent
 from pipelines.config import RunConfig, check_directories
@@ -34,18 +34,17 @@ def run_here(
         BusyError: another run uses the same local state.
     """
     check_directories(config)
-    corpus = find_corpus(config.corpus)
-    digest = corpus_digest(corpus)
+    corpus = pin_corpus(config.corpus)
     graph = build(config, local_image)
     environment = replace(environment, run_id=environment.run_id or new_run_id(config.name))
-    parent = start_parent(environment, config.name, {"config_digest": config.digest(), "corpus_digest": digest})
+    parent = start_parent(environment, config.name, {"config_digest": config.digest(), "corpus_digest": corpus.digest})
     environment = replace(environment, parent_run=parent)
     announce(graph.steps)
     started = time.monotonic()
     status: Status = "interrupted"
     error: str | None = None
     try:
-        execute(graph, {"corpus": config.corpus, "corpus_digest": digest}, environment)
+        execute(graph, {"corpus": corpus.name, "corpus_digest": corpus.digest}, environment)
         status = "ok"
     except RunError as failure:
         status, error = "failed", str(failure)

@@ -13,8 +13,8 @@ def track(
     """Log the corpus with its digests, the report and the reasons of refused rows; return digest, DVC hash, counts."""
     data = data_identity(dataset)
     if run is not None:
-        tags = {"dvc_md5": data.dvc_md5, "corpus_digest": corpus_digest}
-        run.dataset(corpus, data.digest, profile={"rows": data.facts["rows"]}, tags=tags)
+        tags = data.tags | {"corpus_digest": corpus_digest}
+        run.dataset(data.remote or corpus, data.digest, profile={"rows": data.facts["rows"]}, tags=tags)
         run.artifact(report)
         run.artifact(quarantine / "reasons.jsonl", "quarantine")
     return {"digest": data.digest, "dvc": data.dvc, "by": data.facts["by"]}

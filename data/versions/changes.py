@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from data.shards import SCHEMA
-from data.versions.fetch import fetch, file_md5, source_of
+from data.versions.fetch import PROBES, fetch, file_md5, source_of
 from data.versions.origin import Origin
 from model.errors import DataError
 
@@ -77,7 +77,8 @@ def changes(before: Origin, after: Path, cache: Path) -> Changes:
         DataError: a shard that differs cannot be fetched or read.
     """
     new = {path.relative_to(after).as_posix(): path for path in sorted(after.rglob("*")) if path.is_file()}
-    old = {entry.name: entry for entry in before.entries}
+    new = {name: path for name, path in new.items() if not name.startswith(f"{PROBES}/")}
+    old = {entry.name: entry for entry in before.entries if not entry.name.startswith(f"{PROBES}/")}
     doubtful = [e for name, e in old.items() if name in new and (e.md5 is None or e.md5 != file_md5(new[name]))]
     gone = [entry for name, entry in old.items() if name not in new]
     fetched = _fetched(replace(before, entries=tuple(doubtful + gone)), cache)

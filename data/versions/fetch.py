@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ORIGIN = "origin.json"
+PROBES = "probes"  # findings about the shards, made again where they lack: no part of a version
 _CHUNK = 4 * 2**20
 
 
@@ -97,7 +98,7 @@ def wanted(found: Origin) -> tuple[Entry, ...]:
     if not any(entry.name.endswith(".parquet") for entry in found.entries):
         raise DataError(f"{found.reference} holds no *.parquet shard; name a directory of shards")
     if not sources:
-        return found.entries
+        return tuple(entry for entry in found.entries if not entry.name.startswith(f"{PROBES}/"))
     chosen = [(source, entry) for entry in found.entries if (source := source_of(entry.name)) in sources]
     if missing := sorted(set(sources) - {source for source, _ in chosen}):
         known = sorted({source for entry in found.entries if (source := source_of(entry.name))})

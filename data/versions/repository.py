@@ -13,6 +13,7 @@ from typing import Any
 
 from data.shards import shard_paths
 from data.versions.failures import NO_REMOTE, explained
+from data.versions.fetch import PROBES, file_md5
 from data.versions.reference import GitReference, Reference, RemoteReference, check_remote
 from model.errors import DataError
 
@@ -51,6 +52,7 @@ def add(corpus: Path, *, no_scm: bool = False) -> Recorded:
     corpus = corpus.absolute()
     shard_paths(corpus)
     root = repository_root(corpus) or _start(corpus, no_scm)
+    _ignore_probes(root, corpus)
     with _opened(root, f"{corpus}") as repo:
         out = _output(repo, corpus)
         if out is None:
@@ -232,6 +234,17 @@ def _start(corpus: Path, no_scm: bool) -> Path:
     return root
 
 
+def _ignore_probes(root: Path, corpus: Path) -> None:
+    """Keep the findings about the shards, which are made again where they lack, out of the version."""
+    ignored = root / ".dvcignore"
+    line = f"/{(corpus.relative_to(root) / PROBES).as_posix()}/"
+    before = ignored.read_text(encoding="utf-8") if ignored.is_file() else ""
+    if line not in before.splitlines():
+        ignored.write_text(
+            f"{before}{'' if before.endswith(chr(10)) or not before else chr(10)}{line}\n", encoding="utf-8"
+        )
+
+
 def _root_of(corpus: Path) -> Path:
     root = repository_root(corpus)
     if root is None:
@@ -270,7 +283,13 @@ def _changed(repo: Any, stage: Any) -> tuple[str, ...]:
     if isinstance(repo.scm, NoSCM):
         return ()
     root = Path(repo.root_dir)
-    names = [Path(stage.path), Path(stage.path).parent / ".gitignore", root / "dvc.lock", root / ".dvc" / "config"]
+    names = [
+        Path(stage.path),
+        Path(stage.path).parent / ".gitignore",
+        root / "dvc.lock",
+        root / ".dvc" / "config",
+        root / ".dvcignore",
+    ]
     return tuple(str(path.relative_to(root)) for path in dict.fromkeys(names) if path.is_file())
 
 
@@ -319,7 +338,5 @@ def _tree(store: Any, identity: Any) -> Any:
 
 def _known(repo: Any, corpus: Path) -> bool:
     """Whether every file that lies in a directory is also in the cache, so that it may be replaced."""
-    from data.versions.fetch import file_md5
-
-    files = [path for path in corpus.rglob("*") if path.is_file()]
+    files = [path for path in corpus.rglob("*") if path.is_file() and path.relative_to(corpus).parts[0] != PROBES]
     return all(repo.cache.local.exists(file_md5(path)) for path in files)

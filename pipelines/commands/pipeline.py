@@ -53,15 +53,16 @@ def submit(
     image: Image = None,
 ) -> None:
     """Start the training pipeline on a cluster. Exit code 3: no cluster answers."""
-    from components.corpora import corpus_digest, find_corpus
+    from components.corpora import pin_corpus
     from pipelines.compiled import ClusterError
     from pipelines.compiled import submit as submit_run
     from pipelines.recipe import load
 
     config = load(recipe, set_ or ())
-    digest = corpus_digest(find_corpus(config.corpus))
+    corpus = pin_corpus(config.corpus)
+    config = config.model_copy(update={"corpus": corpus.name})
     try:
-        run_id = submit_run(config, host, image=image, corpus_digest=digest)
+        run_id = submit_run(config, host, image=image, corpus_digest=corpus.digest)
     except ClusterError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(NO_CLUSTER) from error

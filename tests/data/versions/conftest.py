@@ -18,7 +18,7 @@ Git = Callable[..., str]
 def record(source: str, name: str, words: str, media: str | None = None) -> Record:
     query = PartRef(Modality.IMAGE, media=media) if media else PartRef(Modality.TEXT, text=f"what is {name}")
     return Record(
-        id=f"{source}/{name}", task="retrieval", query=(query,), positives=((PartRef(Modality.TEXT, text=words),),),
+        id=f"{source}/{name}", task="text_to_image", query=(query,), positives=((PartRef(Modality.TEXT, text=words),),),
         negatives=(), source=source, languages=("en",), license="MIT", group=name, split=split_of(name),
     )  # fmt: skip
 

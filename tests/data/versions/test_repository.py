@@ -15,7 +15,7 @@ def test_there_and_back_with_git(corpus: Path, git: Git, tmp_path: Path) -> None
     digest = directory_md5(corpus)
     made = add(corpus)
     assert (made.md5, made.files, made.size) == digest
-    assert set(made.commit) == {"data/mine.dvc", "data/.gitignore", ".dvc/config"}
+    assert set(made.commit) == {"data/mine.dvc", "data/.gitignore", ".dvc/config", ".dvcignore"}
     git("add", *made.commit)
     git("commit", "-qm", "first")
     assert git("status", "--porcelain", "--untracked-files=no") == ""
@@ -78,6 +78,31 @@ def test_a_version_that_the_remote_lacks_leaves_the_directory_as_it_is(corpus: P
     with pytest.raises(DataError, match="remote lacks"):
         pull(corpus, force=True)
     assert sorted(corpus.iterdir()) == left
+
+
+def test_findings_about_shards_are_no_part_of_a_version(corpus: Path, tmp_path: Path) -> None:
+    before = directory_md5(corpus)
+    (corpus / "probes").mkdir()
+    (corpus / "probes" / "birds.parquet").write_text("found so far")
+    assert add(corpus, no_scm=True).md5 == before[0]
+    push(corpus, to=str(tmp_path / "remote"))
+    (corpus / "probes" / "tools.parquet").write_text("found later")
+    assert push(corpus) == 0, "nothing was changed"
+    assert corpus_version(corpus).matches
+    (corpus / "README.md").unlink()
+    pull(corpus)
+    assert (corpus / "probes" / "tools.parquet").exists()
+
+
+def test_findings_that_somebody_recorded_are_accepted(corpus: Path) -> None:
+    (corpus / "probes").mkdir()
+    (corpus / "probes" / "birds.parquet").write_text("found so far")
+    from dvc.repo import Repo
+
+    Repo.init(str(corpus.parent), no_scm=True).add(str(corpus))
+    assert corpus_version(corpus).matches
+    (corpus / "README.md").write_text("changed")
+    assert corpus_version(corpus).matches is False
 
 
 def test_errors_say_what_to_do(corpus: Path, tmp_path: Path) -> None:
