@@ -64,8 +64,15 @@ def _cosines() -> NDArray[np.float64]:
 
 @lru_cache(maxsize=1)
 def _frequencies() -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """The 64 lowest frequencies but the constant, in zigzag order: low ones first, so that bands differ in kind."""
+    """The 64 lowest frequencies but the constant."""
     side = np.arange(FREQUENCIES + 2)
     rows, columns = (axis.reshape(-1) for axis in np.meshgrid(side, side, indexing="ij"))
-    order = np.lexsort((rows, rows + columns))[1:65]
-    return rows[order], columns[order]
+    return dealt(*(axis[np.lexsort((rows, rows + columns))[1:65]] for axis in (rows, columns)))
+
+
+def dealt(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """64 frequencies, low ones first, dealt out to the four bands of a word: each gets low and high ones.
+
+    High ones are often zero; a band of those alone would be the same for many items, and find all of them.
+    """
+    return rows.reshape(16, 4).T.reshape(-1), columns.reshape(16, 4).T.reshape(-1)

@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from data.fingerprints.picture import GRID, sign_word
+from data.fingerprints.picture import GRID, dealt, sign_word
 from data.fingerprints.units import unit_words
 from model.media.mel import HOP, log_mel
 
@@ -76,4 +76,4 @@ def _frequencies() -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """64 of ten frequencies over the bands and seven over time, low ones first; none that is constant in time."""
     bands, times = (axis.reshape(-1) for axis in np.meshgrid(np.arange(10), np.arange(1, 8), indexing="ij"))
     order = np.argsort(bands + times, kind="stable")[:64]
-    return bands[order], times[order]
+    return dealt(bands[order], times[order])

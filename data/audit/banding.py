@@ -1,0 +1,109 @@
+"""Words of 64 bits that differ in a few bits, found without comparing all pairs.
+
+A word is four bands of 16 bits. Words that differ in at most ``bits`` bits differ in at most ``bits // 4`` of some band
+(were it more in each of the four, it would be more in all). So each word looks up, in each band, all values so near its
+own; what it finds is verified by counting the bits of the whole word. Nothing is missed, and blocks bound the memory.
+"""
+
+from collections.abc import Iterator
+from itertools import combinations, pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+BANDS = 4
+BAND_BITS = 16
+VALUES = 1 << BAND_BITS
+BLOCK_PAIRS = 4_000_000
+
+Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]
+
+
+def near_words(words: NDArray[np.uint64], bits: int) -> Iterator[Pairs]:
+    """Pairs of positions of distinct words, and in how many bits they differ: at most ``bits``.
+
+    Args:
+        words: distinct, [N].
+        bits: greatest difference.
+
+    Yields:
+        Blocks of (first, second, difference); each pair comes once, with first < second.
+    """
+    bands = [(words >> np.uint64(BAND_BITS * band)).astype(np.uint16) for band in range(BANDS)]
+    masks = _masks(bits // BANDS)
+    for band in range(BANDS):
+        order = np.argsort(bands[band], kind="stable")
+        starts = np.searchsorted(bands[band][order], np.arange(VALUES + 1))
+        for mask in masks:
+            probed = bands[band] ^ mask
+            low, high = starts[probed], starts[probed.astype(np.int64) + 1]
+            for first, place in _expanded(low, high):
+                second = order[place]
+                once = first < second
+                first, second = first[once], second[once]  # noqa: PLW2901
+                apart = np.bitwise_count(words[first] ^ words[second])
+                near = apart <= bits
+                first, second, apart = first[near], second[near], apart[near]  # noqa: PLW2901
+                new = _first_time(bands, bits // BANDS, band, first, second)
+                if new.any():
+                    yield first[new], second[new], apart[new]
+
+
+def _masks(radius: int) -> NDArray[np.uint16]:
+    """Every change of at most ``radius`` bits of a band."""
+    sets = (places for size in range(radius + 1) for places in combinations(range(BAND_BITS), size))
+    return np.array([sum(1 << place for place in places) for places in sets], dtype=np.uint16)
+
+
+def _expanded(low: NDArray[np.int64], high: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Each row with every place from its ``low`` to its ``high``, in blocks."""
+    counts = high - low
+    passed = np.concatenate([[0], np.cumsum(counts)])
+    row = 0
+    while row < len(counts):
+        # At least one row, whatever it holds: a band value is shared by few words once equal words are one.
+        end = max(row + 1, int(np.searchsorted(passed, passed[row] + BLOCK_PAIRS, side="right")) - 1)
+        part = counts[row:end]
+        rows = np.repeat(np.arange(row, end), part)
+        within = np.arange(len(rows)) - np.repeat(passed[row:end] - passed[row], part)
+        yield rows, low[rows] + within
+        row = end
+
+
+def _first_time(
+    bands: list[NDArray[np.uint16]], radius: int, band: int, first: NDArray[np.int64], second: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Whether no earlier band has found a pair already; within a band only one mask leads from one word to the other."""
+    new = np.ones(len(first), dtype=np.bool_)
+    for earlier in range(band):
+        new &= np.bitwise_count(bands[earlier][first] ^ bands[earlier][second]) > radius
+    return new
+
+
+def chained(order: NDArray[np.int64], starts: NDArray[np.int64], bucket: int) -> Iterator[tuple[int, int]]:
+    """Pairs within runs of equal keys: all of a small run; of a large one its neighbours and each with the first.
+
+    Args:
+        order: positions, those of equal keys side by side.
+        starts: where each run begins, and the end.
+        bucket: largest run of which all pairs are given.
+    """
+    for low, high in pairwise(starts):
+        run = order[low:high].tolist()
+        if len(run) <= bucket:
+            yield from combinations(run, 2)
+        else:
+            yield from ((run[0], other) for other in run[1:])
+            yield from pairwise(run[1:])
+
+
+def runs(keys: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Positions by key, of keys that occur more than once, and where each run of equal keys begins, with the end."""
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    edges = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1], [True]]))
+    if not len(keys):
+        edges = np.zeros(1, dtype=np.int64)
+    sizes = np.diff(edges)
+    kept = np.repeat(sizes > 1, sizes)
+    return order[kept], np.concatenate([[0], np.cumsum(sizes[sizes > 1])])
