@@ -1,15 +1,12 @@
 """What an import is told: where the rows are, what they mean, what may be fetched."""
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from data.importing.mapping import Mapping
 from model.config import Config
 from model.encoder import Limits
-from model.errors import ConfigError
 
 NAME = r"[a-z0-9][a-z0-9._-]{0,63}"
 TEXT_ROWS, MEDIA_ROWS = 20_000, 2_000
@@ -81,9 +78,9 @@ class ImageFolder(Config):
 
 
 class Coco(Config):
-    """COCO captions: one JSON with ``images`` and ``annotations``. Columns: ``file_name``, ``captions``, ``image_id``.
+    """COCO captions: one JSON with ``images`` and ``annotations``; ``images`` is the folder of the pictures.
 
-    ``images`` is the folder of the pictures.
+    A row is a caption. Columns: ``id``, ``image_id``, ``caption`` and ``file_name``.
     """
 
     kind: Literal["coco"]
@@ -175,11 +172,15 @@ class ImportConfig(Config):
     limits: Limits = Limits()
     sizes: Sizes = Sizes()
 
-    @field_validator("mapping", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _with_convention(cls, given: Any, info: ValidationInfo) -> Any:
-        kind = getattr(info.data.get("source"), "kind", None)
-        return {**CONVENTIONS.get(kind or "", {}), **given} if isinstance(given, dict) else given
+    def _with_convention(cls, given: Any) -> Any:
+        """A mapping adds to what the convention of the source says, and overrides it."""
+        if not isinstance(given, dict) or not isinstance(given.get("source"), dict):
+            return given
+        convention = CONVENTIONS.get(str(given["source"].get("kind")), {})
+        mapping = given.get("mapping", {})
+        return {**given, "mapping": {**convention, **mapping}} if isinstance(mapping, dict) else given
 
     @property
     def piece_rows(self) -> int:
@@ -190,7 +191,7 @@ class ImportConfig(Config):
 # What a convention says already; a mapping overrides any of it.
 CONVENTIONS: dict[str, dict[str, Any]] = {
     "coco": {
-        "query": [{"modality": "text", "column": "captions"}],
+        "query": [{"modality": "text", "column": "caption"}],
         "positives": [[{"modality": "image", "column": "file_name"}]],
         "group": {"column": "file_name"},
     },
@@ -210,25 +211,3 @@ CONVENTIONS: dict[str, dict[str, Any]] = {
         "positives": [[{"modality": "image", "column": "file_name"}]],
     },
 }
-
-
-def load(path: Path, overrides: Sequence[str] = ()) -> ImportConfig:
-    """Read the configuration of an import.
-
-    Raises:
-        ConfigError: with every problem at once.
-    """
-    import yaml
-
-    try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
-    if not isinstance(value, dict):
-        raise ConfigError(f"{path} has to be a mapping with name, source and mapping")
-    return ImportConfig.parse(override(value, overrides))
-
-
-def override(value: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """Apply ``a.b=c`` to a nested mapping; the right side is YAML."""
-    raise NotImplementedError

@@ -159,6 +159,15 @@ class Mapping(Config):
         return any(part.modality is not Modality.TEXT for part in self.parts)
 
     @property
+    def required(self) -> frozenset[str]:
+        """Columns without which no row can become a record."""
+        parts = (*self.query, *(part for content in self.positives for part in content))
+        values = (self.task, *self.languages, self.license, self.group, self.id)
+        needed = [part.columns for part in parts if not part.optional]
+        needed += [value.columns for value in values if value is not None and value.default is None]
+        return frozenset(name for names in needed for name in names)
+
+    @property
     def columns(self) -> frozenset[str]:
         """Every column that is used."""
         values = [self.task, *self.languages, self.license, self.group, self.id]

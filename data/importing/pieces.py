@@ -10,7 +10,6 @@ import os
 import shutil
 import uuid
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,13 +26,15 @@ from data.probe_store import ShardProbes, media_table, text_table, write_tables
 from data.probes import Probe
 from data.records import Record
 from data.shards import Packing, ShardWriter
+from model.errors import DataError
 from model.integrity import file_digest
 
 DONE = "done.json"
 ROWS = "rows.parquet"
 IDS = "ids.parquet"
+_WORD, _COUNT = pa.uint64(), pa.int32()
 ID_SCHEMA = pa.schema(
-    [("high", pa.uint64()), ("low", pa.uint64()), ("row", pa.int64()), ("part", pa.int32()), ("place", pa.int32())]
+    [("high", _WORD), ("low", _WORD), ("piece", _COUNT), ("row", pa.int64()), ("part", _COUNT), ("place", _COUNT)]
 )
 HELD_BYTES = 8 << 20
 TEXT_BYTES = 64 << 20
@@ -50,6 +51,15 @@ class Summary:
     media: int = 0
     media_bytes: int = 0
     parts: list[dict[str, Any]] = field(default_factory=list)
+
+    def check(self, name: str) -> None:
+        """Count again.
+
+        Raises:
+            DataError: rows were lost, or made.
+        """
+        if self.rows != self.records + self.refused:
+            raise DataError(f"piece {name}: {self.rows} rows became {self.records} records and {self.refused} refused")
 
     def write(self, directory: Path) -> None:
         """Keep it beside the piece."""
@@ -80,8 +90,10 @@ def import_piece(config: ImportConfig, reader: Reader, maker: Maker, cut: Cut, t
     attempt = target.parent.parent / "attempts" / f"{target.name}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     attempt.mkdir(parents=True)
     try:
-        with Refusals(attempt / ROWS) as refusals, Parts(attempt, config, ids=ids) as parts:
+        with Refusals(attempt / ROWS) as refusals, Parts(attempt, config, int(target.name), ids=ids) as parts:
+            rows = 0
             for row in reader.read(cut):
+                rows += 1
                 if isinstance(row, Unreadable):
                     refusals.add(row.number, row.raw, [row.reason], row.message)
                     continue
@@ -91,7 +103,8 @@ def import_piece(config: ImportConfig, reader: Reader, maker: Maker, cut: Cut, t
                     refusals.add(row.number, row.raw, [refused.reason], refused.message)
         summary = parts.summary()
         summary.refused, summary.reasons = refusals.count, dict(refusals.reasons)
-        summary.rows = summary.records + summary.refused
+        summary.rows = rows
+        summary.check(target.name)
         summary.write(attempt)
         return _settle(attempt, target)
     finally:
@@ -159,11 +172,12 @@ def _storable(text: str) -> str:
 class Parts:
     """The shards of a piece: a new one begins when media, or texts, are many."""
 
-    def __init__(self, directory: Path, config: ImportConfig, *, ids: bool) -> None:
+    def __init__(self, directory: Path, config: ImportConfig, piece: int, *, ids: bool) -> None:
         self.directory = directory
+        self.piece = piece
         self.config = config
         self.found: list[dict[str, Any]] = []
-        self._ids: list[tuple[int, int, int, int, int]] | None = [] if ids else None
+        self._ids: list[tuple[int, ...]] | None = [] if ids else None
         self._writer: ShardWriter | None = None
         self._probes: list[Probe] = []
         self._texts = 0
@@ -177,8 +191,8 @@ class Parts:
         elif error[0] is None:
             self._close()
             if self._ids:
-                columns = [pa.array(column, kind.type) for column, kind in zip(zip(*self._ids), ID_SCHEMA)]
-                pq.write_table(pa.table(columns, schema=ID_SCHEMA), self.directory / IDS)
+                rows = [dict(zip(ID_SCHEMA.names, row, strict=True)) for row in self._ids]
+                pq.write_table(pa.Table.from_pylist(rows, ID_SCHEMA), self.directory / IDS)
 
     def add(self, made: Made, row: Row) -> None:
         """A record and its media.
@@ -208,7 +222,7 @@ class Parts:
             if writer.add_media(digest, medium.modality, medium.data):
                 self._probes.append(medium.probe)
         if self._ids is not None:
-            self._ids.append((*id_words(made.record.id), row.number, len(self.found), writer.records))
+            self._ids.append((*id_words(made.record.id), self.piece, row.number, len(self.found), writer.records))
         writer.add(made.record)
         self._texts += texts
 
@@ -234,7 +248,7 @@ class Parts:
         if not writer.records:
             writer.path.unlink()
             return
-        self.found.append(finish_part(self.directory, len(self.found), writer, self._probes, self.config))
+        self.found.append(finish_part(self.directory, len(self.found), writer, media_table(self._probes), self.config))
 
 
 def part_path(directory: Path, number: int) -> Path:
@@ -243,12 +257,12 @@ def part_path(directory: Path, number: int) -> Path:
 
 
 def finish_part(
-    directory: Path, number: int, writer: ShardWriter, probes: Iterable[Probe], config: ImportConfig
+    directory: Path, number: int, writer: ShardWriter, probes: pa.Table, config: ImportConfig
 ) -> dict[str, Any]:
     """Write the sidecar of a shard, and say what is in it."""
     path = part_path(directory, number)
     digest = file_digest(path)
-    found = ShardProbes(path, media_table(probes), text_table(()))
+    found = ShardProbes(path, probes, text_table(()))
     write_tables(directory, found, limits=config.limits, digest=digest)
     counts = {"records": writer.records, "media": len(writer.media), "media_bytes": writer.media_bytes}
     return {"sha256": digest, **counts}

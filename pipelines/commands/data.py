@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands import data_mine, data_versions
+from pipelines.commands import data_import, data_mine, data_versions
 from pipelines.commands.options import Corpus, Overrides, Recipe, corpus_of
 
 app = typer.Typer(help="Make a corpus, look at it, check it and keep its versions.", no_args_is_help=True)
@@ -72,6 +72,7 @@ def sample(
     typer.echo(f"{written} records in {output}")
 
 
+app.command("import", help=data_import.HELP)(data_import.import_)
 app.command("mine")(data_mine.mine)
 app.command("add")(data_versions.add)
 app.command("push")(data_versions.push)
