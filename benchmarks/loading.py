@@ -1,6 +1,7 @@
 """From shards to ready batches: our loader against a plain torch ``DataLoader`` with the usual decoding of each sample.
 
-Both sides make batches of the same samples in the same order, with as many workers, to arrays of the same sizes. The
+Both sides make batches of the same samples in the same order, with as many workers, to arrays of the same sizes and
+types: pictures stay bytes on either side, though many scripts make floats of them in the worker. The
 peer holds the encoded bytes of all samples in memory; ours reads them from the shards, and checks limits and damage.
 Seconds count from the first batch on, so starting the workers does not.
 """
@@ -152,7 +153,7 @@ def _pixels(shown: Any, size: int) -> Tensor:
     from PIL import Image
 
     scaled = shown.convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
-    return torch.from_numpy(np.asarray(scaled).transpose(2, 0, 1).astype(np.float32))
+    return torch.from_numpy(np.array(scaled).transpose(2, 0, 1))
 
 
 def _decoder(modality: Modality, setting: Setting) -> tuple[str, Callable[[Any], Tensor]]:
@@ -273,7 +274,7 @@ def _check(ours: UnifiedBatch, theirs: list[Tensor], modality: Modality) -> str:
     else:
         name = Modality.IMAGE if modality is Modality.DOCUMENT else modality
         inputs = [one for call in ours.media[name.value].calls for one in call.inputs]
-        numbers, wanted = sum(one.size for one in inputs), sum(one.numel() for one in theirs)
+        numbers, wanted = sum(one.nbytes for one in inputs), sum(one.nbytes for one in theirs)
         # Our sounds are filled up to whole tokens, theirs are not.
         equal = numbers == wanted if modality is not Modality.AUDIO else 0.8 < wanted / numbers <= 1.0
         shape = f"{' x '.join(map(str, inputs[0].shape))} an input"

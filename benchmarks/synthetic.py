@@ -96,7 +96,7 @@ def text_batch(count: int, size: Size, seed: int) -> UnifiedBatch:
 def picture_batch(count: int, size: Size, seed: int) -> UnifiedBatch:
     """Random pictures, one token each after the trunk's first."""
     rng = np.random.default_rng(seed)
-    pool = rng.standard_normal((min(POOL, count), 3, size.picture, size.picture), dtype=np.float32)
+    pool = rng.integers(0, 256, (min(POOL, count), 3, size.picture, size.picture), dtype=np.uint8)
     rows_N = np.arange(count)
     calls = [TowerCall(pool[: len(rows)], rows[:, None]) for rows in _chunks(rows_N, len(pool))]
     ones_N = np.ones(count, dtype=np.int64)

@@ -19,7 +19,7 @@ from model.content import Modality, Part
 from model.errors import ArtifactError, ContentError
 
 if TYPE_CHECKING:
-    from model.unified.batch import Unit
+    from model.unified.batch import Inputs, Unit
     from model.unified.cells import Cells
     from model.unified.encoder import UnifiedEncoder
 
@@ -150,7 +150,7 @@ def _tower_outputs(
 
     def work(chunk: list[Part]) -> list[tuple[str, dict[str, list[NDArray[np.float16]]]]]:
         decoded = {part.digest: units for part in chunk if (units := _decode(encoder, part))}
-        inputs: dict[str, list[NDArray[np.float32]]] = {}
+        inputs: dict[str, list[Inputs]] = {}
         for unit in (unit for found in decoded.values() for unit in found):
             if unit.inputs is not None:
                 inputs.setdefault(unit.tower, []).append(unit.inputs)
@@ -187,7 +187,7 @@ def _decode(encoder: "UnifiedEncoder", part: Part) -> "list[Unit]":
         return []
 
 
-def _in_batches(run: "Cells", inputs: list[NDArray[np.float32]], size: int) -> list[NDArray[np.float16]]:
+def _in_batches(run: "Cells", inputs: "list[Inputs]", size: int) -> list[NDArray[np.float16]]:
     """Cells [T, G, C] of each input; inputs of equal shape share a forward."""
     by_shape: dict[tuple[int, ...], list[int]] = {}
     for i, array in enumerate(inputs):

@@ -27,6 +27,7 @@ from torch.utils.data import DataLoader, Dataset
 from model.errors import ConfigError
 from model.training.batch import StepBatch
 from model.training.guard import TrainingError
+from model.training.sending import send_by_memory
 
 
 @runtime_checkable
@@ -241,6 +242,7 @@ def _begin(_: int, *, trainer: int) -> None:
     os.setpgid(0, 0)  # a signal to the trainer's group is the trainer's, which saves before it ends its workers
     threading.Thread(target=_end_with, args=(trainer,), daemon=True).start()
     threadpool_limits(1, user_api="blas")  # numpy's; torch sees to its own
+    send_by_memory()
 
 
 def _end_with(trainer: int) -> None:

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
+# What a tower takes: pixels stay the bytes they were decoded to until they lie on the device of the model.
+Inputs = NDArray[np.float32] | NDArray[np.uint8]
 Indices = NDArray[np.int64]
 
 
@@ -23,7 +25,7 @@ class Unit:
     tower: str
     tokens: int
     first: int
-    inputs: Array | None = None
+    inputs: Inputs | None = None
     features: Array | None = None
     ids: tuple[int, ...] = ()
 
@@ -32,7 +34,7 @@ class Unit:
 class TowerCall:
     """Inputs of equal shape for one tower, and the media tokens [B, T] that they fill."""
 
-    inputs: Array
+    inputs: Inputs
     tokens_BT: Indices
 
 

@@ -20,7 +20,7 @@ class PictureFrontend(nn.Module):
         self.tokens_side = tokens_side
 
     def forward(self, pixels_BCSS: Tensor) -> Tensor:
-        """Map pixels [B, 3, S, S] in 0..255 to cells [B, T, G, C]."""
+        """Map pixels [B, 3, S, S] in 0..255, of any type, to cells [B, T, G, C]."""
         map_BCss = self.tower(pixels_BCSS)
         map_BCss = avg_pool2d(map_BCss, *pooling(map_BCss.shape[-1], self.cells))
         side, block = self.tokens_side, self.cells // self.tokens_side

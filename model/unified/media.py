@@ -17,7 +17,7 @@ from model.media.image import decode_image
 from model.media.mel import SAMPLE_RATE
 from model.media.track import decode_track, track_samples
 from model.media.video import frame_count, sample_frames
-from model.unified.batch import Array, Unit
+from model.unified.batch import Unit
 from model.unified.config import UnifiedConfig
 from model.unified.sound import sound_input
 
@@ -138,6 +138,6 @@ class MediaReader:
         return tuple(self._tokenise(text)[: self.config.document.page_text_tokens]) if text else ()
 
 
-def _channels_first(pixels: NDArray[np.uint8]) -> Array:
-    """Picture [S, S, 3] in 0..255 to float [3, S, S]."""
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32)
+def _channels_first(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Picture [S, S, 3] to [3, S, S], in bytes: the tower makes numbers of them where it runs."""
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
