@@ -1,42 +1,14 @@
 """Commands on a corpus: looking at it, checking it, and the commands of the modules beside this one."""
 
-from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipelines.commands import data_import, data_mine, data_versions
+from pipelines.commands import data_import, data_mine, data_sheet, data_versions
 from pipelines.commands.options import Corpus, Overrides, Recipe, corpus_of
 
 app = typer.Typer(help="Make a corpus, look at it, check it and keep its versions.", no_args_is_help=True)
-
-
-@app.command()
-def stats(corpus: Corpus = None, recipe: Recipe = "quickstart") -> None:
-    """Count the records of a corpus by source, task, split and language."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from components.corpora import corpus_digest, find_corpus
-    from data.records import SPLITS
-    from data.shards import read_records, shard_paths
-
-    folder = find_corpus(corpus or corpus_of(recipe))
-    rows: Counter[tuple[str, str, str]] = Counter()
-    languages: dict[tuple[str, str], set[str]] = {}
-    for path in shard_paths(folder):
-        for record in read_records(path):
-            rows[record.source, record.task, record.split] += 1
-            languages.setdefault((record.source, record.task), set()).add(record.languages[0])
-    table = Table("source", "task", *SPLITS, "languages", title=f"{folder} {corpus_digest(folder)[:12]}")
-    for source, task in sorted(languages):
-        counts = (f"{rows[source, task, split]}" for split in SPLITS)
-        table.add_row(source, task, *counts, str(len(languages[source, task])))
-    table.add_section()
-    total = {split: sum(n for key, n in rows.items() if key[2] == split) for split in SPLITS}
-    table.add_row("all", "", *map(str, total.values()), str(len(set().union(*languages.values()))))
-    Console().print(table)
 
 
 @app.command()
@@ -74,6 +46,7 @@ def sample(
 
 app.command("import", help=data_import.HELP)(data_import.import_)
 app.command("mine")(data_mine.mine)
+app.command("stats")(data_sheet.stats)
 app.command("add")(data_versions.add)
 app.command("push")(data_versions.push)
 app.command("pull")(data_versions.pull)
