@@ -50,6 +50,10 @@ class Encoder(Protocol):
     def dimensions(self) -> tuple[int, ...]:
         """Matryoshka dimensions, largest first; the first is D."""
 
+    @property
+    def tasks(self) -> frozenset[str]:
+        """Tasks that a content may name (``Content.task``); each has its prefix."""
+
     def count_tokens(self, content: Content) -> dict[Modality, int]:
         """Exact number of tokens that each modality of ``content`` occupies (special tokens count as text)."""
 

@@ -50,6 +50,9 @@ class ServingConfig(Config):
 
     artifact: Path
     model_name: str = "omnivec"
+    aliases: tuple[str, ...] = Field(
+        default=(), description="further names that a request may call the model, for clients that cannot change theirs"
+    )
     version: str = "local"
     backend: Backend = "onnx"
     modalities: frozenset[Modality] | None = Field(default=None, description="towers to load; null loads all")

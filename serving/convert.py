@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from model.content import Content, Modality, Part
+from model.encoder import Limits
 from model.errors import ContentError
 from serving.schemas import (
     AUDIO_FORMATS,
@@ -23,27 +24,35 @@ from serving.schemas import (
 AnyWirePart = TextPart | ImagePart | AudioPart | VideoPart | FilePart
 
 
-def to_content(item: str | ContentObject, *, task: str | None, max_media_bytes: int, max_parts: int) -> Content:
+def to_content(item: str | ContentObject, *, task: str | None, limits: Limits) -> Content:
     """Make one content from one item of a request.
 
     Args:
         item: a string (one text part) or a content object.
         task: the request's task, a prefix that the encoder knows.
-        max_media_bytes: limit of one part's decoded bytes, checked before decoding.
-        max_parts: limit of parts in one content.
+        limits: of the encoder; bytes of a part are checked before they are decoded.
 
     Raises:
         ContentError: a part is malformed, remote or too large.
     """
     if isinstance(item, str):
         return Content.of(item, task=task)
-    if len(item.content) > max_parts:
+    check_parts(len(item.content), limits)
+    return Content(tuple(_part(part, limits.max_media_bytes) for part in item.content), task=task, title=item.title)
+
+
+def check_parts(count: int, limits: Limits) -> None:
+    """Refuse more parts than one content may have.
+
+    Raises:
+        ContentError: naming the limit.
+    """
+    if count > limits.max_parts:
         raise ContentError(
-            f"{len(item.content)} parts are more than the {max_parts} that one content may have",
+            f"{count} parts are more than the {limits.max_parts} that one content may have",
             code="too_many_parts",
             limit="max_parts",
         )
-    return Content(tuple(_part(part, max_media_bytes) for part in item.content), task=task, title=item.title)
 
 
 def _text(part: TextPart, _: int) -> Part:
@@ -51,15 +60,15 @@ def _text(part: TextPart, _: int) -> Part:
 
 
 def _image(part: ImagePart, limit: int) -> Part:
-    return _media(Modality.IMAGE, _payload(part.image_url.url, limit), limit)
+    return media_part(Modality.IMAGE, _payload(part.image_url.url, limit), limit)
 
 
 def _video(part: VideoPart, limit: int) -> Part:
-    return _media(Modality.VIDEO, _payload(part.video_url.url, limit), limit)
+    return media_part(Modality.VIDEO, _payload(part.video_url.url, limit), limit)
 
 
 def _file(part: FilePart, limit: int) -> Part:
-    return _media(Modality.DOCUMENT, _payload(part.file.file_data, limit), limit)
+    return media_part(Modality.DOCUMENT, _payload(part.file.file_data, limit), limit)
 
 
 def _audio(part: AudioPart, limit: int) -> Part:
@@ -69,7 +78,7 @@ def _audio(part: AudioPart, limit: int) -> Part:
             code="unsupported_media_type",
         )
     data = part.input_audio.data
-    return _media(Modality.AUDIO, _payload(data, limit) if data[:5].lower() == "data:" else data, limit)
+    return media_part(Modality.AUDIO, _payload(data, limit) if data[:5].lower() == "data:" else data, limit)
 
 
 _MAKERS: dict[type[AnyWirePart], Callable[[Any, int], Part]] = {
@@ -100,11 +109,17 @@ def _payload(uri: str, limit: int) -> str:
     return payload
 
 
-def _media(modality: Modality, payload: str, limit: int) -> Part:
+def media_part(modality: Modality, payload: str, limit: int) -> Part:
+    """A media part from its base64 text, in the standard alphabet or the one for URLs.
+
+    Raises:
+        ContentError: too large, or not base64.
+    """
     # Checked before decoding: four characters carry at most three bytes, of which padding may take two.
     _check_size(modality, len(payload) // 4 * 3 - 2, limit)
     try:
-        data = base64.b64decode(payload, validate=True)
+        altchars = b"-_" if "-" in payload or "_" in payload else None  # Google's clients write the one for URLs
+        data = base64.b64decode(payload, altchars, validate=True)
     except (binascii.Error, ValueError):
         raise ContentError(f"the {modality} part is not valid base64", code="malformed_part") from None
     _check_size(modality, len(data), limit)

@@ -25,6 +25,7 @@ class DummyEncoder:
     """Length-based vectors; no weights."""
 
     dimensions = (8, 4, 2)
+    tasks = frozenset(("query", "document"))
 
     def __init__(self, modalities: frozenset[Modality] = frozenset((Modality.TEXT, *MEDIA))) -> None:
         self.modalities = modalities

@@ -81,6 +81,11 @@ class Engine:
         """Matryoshka dimensions, largest first."""
         return tuple(self.encoder.dimensions)
 
+    @property
+    def tasks(self) -> frozenset[str]:
+        """Tasks that a content may name."""
+        return self.encoder.tasks
+
     def check(self, content: Content) -> None:
         """Refuse what this model cannot take, before any work.
 

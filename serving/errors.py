@@ -1,4 +1,6 @@
-"""Errors of the HTTP surface: one OpenAI-shaped envelope, and the mapping from typed errors to status codes.
+"""Errors of the HTTP surface: their envelopes, and the mapping from typed errors to status codes.
+
+Routes of Gemini's API answer in Google's envelope, all others in OpenAI's.
 
 ==== ==========================================================================
 400  the request is not what the schema says, or asks for an impossible option
@@ -19,6 +21,18 @@ from model.errors import CapabilityError, ConfigError, ContentError, OmnivecErro
 
 MALFORMED_CODES = frozenset({"malformed_part", "empty_content", "empty_text", "unknown_task", "remote_url_refused"})
 UNSUPPORTED_CODES = frozenset({"unsupported_media_type", "unsupported_format", "unsupported_modality"})
+GOOGLE_PREFIX, GOOGLE_METHODS = "/v1beta/", (":embedContent", ":batchEmbedContents")
+GOOGLE_STATUS = {
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    405: "UNIMPLEMENTED",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+    500: "INTERNAL",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
 TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
@@ -54,8 +68,32 @@ class RequestError(OmnivecError):
         self.param, self.item, self.limit = param, item, limit
         self.headers = headers or {}
 
-    def body(self, request_id: str) -> dict[str, Any]:
-        """The OpenAI-shaped envelope, with the offending item, the limit and the request id beside it."""
+    def body(self, request_id: str, path: str = "") -> dict[str, Any]:
+        """The envelope that clients of ``path`` understand."""
+        is_google = path.startswith(GOOGLE_PREFIX) or path.endswith(GOOGLE_METHODS)
+        return self._google(request_id) if is_google else self._openai(request_id)
+
+    def _google(self, request_id: str) -> dict[str, Any]:
+        """Google's ``Status``, with what OpenAI's envelope has no word for as ``ErrorInfo``."""
+        facts = {"param": self.param, "item": self.item, "limit": self.limit, "request_id": request_id}
+        return {
+            "error": {
+                "code": self.status,
+                "message": self.message,
+                "status": GOOGLE_STATUS.get(self.status, "INVALID_ARGUMENT"),
+                "details": [
+                    {
+                        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                        "reason": self.code.upper(),
+                        "domain": "omnivec",
+                        "metadata": {name: str(value) for name, value in facts.items() if value is not None},
+                    }
+                ],
+            }
+        }
+
+    def _openai(self, request_id: str) -> dict[str, Any]:
+        """OpenAI's envelope, with the offending item, the limit and the request id beside it."""
         kind = TYPES.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
         return {
             "error": {

@@ -64,7 +64,7 @@ class RequestMiddleware:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, exchange: _Exchange) -> None:
         if _declared_length(scope) > self._limit:
-            await error_response(body_too_large(self._limit), exchange.request_id)(scope, receive, send)
+            await error_response(body_too_large(self._limit), exchange.request_id, scope["path"])(scope, receive, send)
             return
         try:
             await self._app(scope, self._limited(receive), send)
@@ -74,7 +74,7 @@ class RequestMiddleware:
                 opaque = RequestError(
                     "internal error; quote the request id to the operator", status=500, code="internal_error"
                 )
-                response: Response = error_response(opaque, exchange.request_id)
+                response: Response = error_response(opaque, exchange.request_id, scope["path"])
                 await response(scope, receive, send)
 
     def _limited(self, receive: Receive) -> Receive:

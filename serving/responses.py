@@ -1,4 +1,4 @@
-"""JSON answers and the handlers that turn exceptions into OpenAI-shaped errors."""
+"""JSON answers and the handlers that turn exceptions into errors that the clients of a route understand."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -23,26 +23,29 @@ def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | No
     return Response(body, status_code=status, media_type="application/json", headers=dict(headers or {}))
 
 
-def error_response(error: RequestError, request_id: str) -> Response:
-    """The answer for an error."""
-    return json_response(error.body(request_id), error.status, error.headers)
+def error_response(error: RequestError, request_id: str, path: str) -> Response:
+    """The answer for an error of a request to ``path``."""
+    return json_response(error.body(request_id, path), error.status, error.headers)
 
 
 def install_handlers(app: FastAPI, *, max_body_bytes: int) -> None:
-    """Make every error of the app OpenAI-shaped."""
+    """Give every error of the app its envelope."""
+
+    def answer(error: RequestError, request: Request) -> Response:
+        return error_response(error, request.state.request_id, request.url.path)
 
     async def on_error(request: Request, error: Exception) -> Response:
-        return error_response(from_exception(error), request.state.request_id)
+        return answer(from_exception(error), request)
 
     async def on_validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         if request.method == "POST" and "json" not in request.headers.get("content-type", ""):
-            return error_response(NOT_JSON, request.state.request_id)
-        return error_response(_from_validation(error), request.state.request_id)
+            return answer(NOT_JSON, request)
+        return answer(_from_validation(error), request)
 
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return error_response(_from_http(error, max_body_bytes), request.state.request_id)
+        return answer(_from_http(error, max_body_bytes), request)
 
     app.add_exception_handler(RequestError, on_error)
     app.add_exception_handler(RequestValidationError, on_validation)
@@ -65,12 +68,15 @@ def _from_validation(error: RequestValidationError) -> RequestError:
 
 def _item(loc: tuple[int | str, ...]) -> int | None:
     """Index of the item that a problem is in: of a list the entry, of a single item 0."""
-    if loc[1:2] != ("input",) or len(loc) < 3:
+    if loc[1:2] not in (("input",), ("inputs",)) or len(loc) < 3:
         return None
     if loc[2] != "list":
         return 0
     return loc[3] if len(loc) > 3 and isinstance(loc[3], int) else None
 
+
+UNIONS = frozenset({"input", "inputs", "query"})
+"""Fields that are a string or an object or, but for the last, a list."""
 
 TAGS = frozenset({"text", "content", "list", "image_url", "input_audio", "video_url", "file"})
 """Names of union branches, which pydantic puts into paths beside real keys."""
@@ -81,7 +87,7 @@ def _path(loc: tuple[int | str, ...]) -> str:
     steps = [step for step in loc if step != "body"]
     kept: list[str] = []
     for index, step in enumerate(steps):
-        follows_union = index > 0 and (steps[index - 1] == "input" or isinstance(steps[index - 1], int))
+        follows_union = index > 0 and (steps[index - 1] in UNIONS or isinstance(steps[index - 1], int))
         if not (follows_union and step in TAGS):
             kept.append(str(step))
     return ".".join(kept)

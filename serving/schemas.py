@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag
+from pydantic import AliasChoices, BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag
 
 from model.quantize import OutputDtype
 
@@ -136,6 +136,50 @@ class EmbeddingsRequest(Wire):
         return self.input if isinstance(self.input, list) else [self.input]
 
 
+class EmbedRequest(Wire):
+    """Ask for plain vectors; ``normalize`` and ``truncate`` are there for clients of TEI, with the values we keep."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, json_schema_extra={"examples": [{"inputs": ["a red fox"], "dimensions": 128}]}
+    )
+
+    inputs: Input
+    dimensions: int | None = Field(default=None, gt=0, description="shorter vectors, always renormalised")
+    task: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("task", "prompt_name"),
+        description="`query`, `document`, or a task that the model names",
+    )
+    normalize: Literal[True] = True
+    truncate: Literal[False] = Field(default=False, description="what is too long is refused, never cut")
+
+    @property
+    def items(self) -> list[str | ContentObject]:
+        """The inputs as a list of items."""
+        return self.inputs if isinstance(self.inputs, list) else [self.inputs]
+
+
+SIMILARITY_EXAMPLE: JsonValue = {
+    "model": "omnivec",
+    "query": "a red fox",
+    "documents": ["ein roter Fuchs", {"content": [{"type": "image_url", "image_url": {"url": PNG_EXAMPLE}}]}],
+    "query_task": "query",
+}
+
+
+class SimilarityRequest(Wire):
+    """Compare one item with many."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra={"examples": [SIMILARITY_EXAMPLE]})
+
+    model: str
+    query: Item
+    documents: list[Item] = Field(min_length=1)
+    dimensions: int | None = Field(default=None, gt=0, description="compare shorter vectors")
+    query_task: str | None = Field(default=None, description="task of the query, such as `query`")
+    document_task: str | None = Field(default=None, description="task of the documents, such as `document`")
+
+
 class TokenDetails(BaseModel):
     """Tokens of the sequence by modality; special tokens and the task prefix count as text."""
 
@@ -167,6 +211,15 @@ class EmbeddingsResponse(BaseModel):
 
     object: Literal["list"] = "list"
     data: list[EmbeddingObject]
+    model: str
+    usage: Usage
+
+
+class SimilarityResponse(BaseModel):
+    """Cosine similarities in the order of the documents."""
+
+    object: Literal["list"] = "list"
+    similarities: list[float]
     model: str
     usage: Usage
 

@@ -69,6 +69,11 @@ class SentenceTransformerEncoder(nn.Module):
         """Matryoshka dimensions, largest first."""
         return self.config.dimensions
 
+    @property
+    def tasks(self) -> frozenset[str]:
+        """Named tasks that have a prefix."""
+        return frozenset(self.config.prompts or ())
+
     def combines(self, modalities: Sequence[Modality]) -> bool:
         """Whether parts of these modalities can be one content."""
         return self.inputs.combines([m.value for m in modalities])

@@ -64,6 +64,11 @@ class UnifiedEncoder(nn.Module):
         """Matryoshka dimensions, largest first."""
         return self.config.dimensions
 
+    @property
+    def tasks(self) -> frozenset[str]:
+        """Named tasks that have a prefix."""
+        return frozenset(self.config.prompts)
+
     def count_tokens(self, content: Content) -> dict[Modality, int]:
         """Exact number of tokens of each modality."""
         return self.preprocessor.count_tokens(content, self.features)

@@ -2,6 +2,6 @@
 
 from fastapi import APIRouter
 
-from serving.routes import embeddings, models
+from serving.routes import embeddings, gemini, models, native, similarity
 
-ROUTES: tuple[APIRouter, ...] = (embeddings.router, models.router)
+ROUTES: tuple[APIRouter, ...] = (embeddings.router, gemini.router, native.router, similarity.router, models.router)

@@ -3,10 +3,10 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from serving.errors import RequestError
 from serving.host import Runtime
 from serving.responses import json_response
 from serving.schemas import ModelList, ModelObject
+from serving.work import check_model
 
 router = APIRouter(tags=["models"])
 
@@ -25,22 +25,6 @@ def describe(runtime: Runtime) -> ModelObject:
         backend=config.backend,
         limits={**engine.limits.model_dump(), **config.limits.model_dump()},
     )
-
-
-def check_model(runtime: Runtime, name: str) -> None:
-    """Accept the served model's name, alone or as ``name@version``.
-
-    Raises:
-        RequestError: 404 naming what is served.
-    """
-    served = (runtime.config.model_name, f"{runtime.config.model_name}@{runtime.config.version}")
-    if name not in served:
-        raise RequestError(
-            f"model {name[:64]!r} is not served here; use {served[0]!r}",
-            status=404,
-            code="model_not_found",
-            param="model",
-        )
 
 
 @router.get("/v1/models", response_model=ModelList)

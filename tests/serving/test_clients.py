@@ -10,6 +10,7 @@ import httpx
 import numpy as np
 import openai
 import pytest
+from langchain_openai import OpenAIEmbeddings
 
 from model.content import Content, audio, image, video
 from serving.client import EmbeddingClient, ServiceError, to_item
@@ -56,6 +57,17 @@ def test_the_openai_client_raises_its_own_errors(live_url: str) -> None:
         client.embeddings.create(model="omnivec", input="a", dimensions=99)
     assert caught.value.code == "invalid_dimensions"
     assert caught.value.param == "dimensions"
+
+
+def test_langchains_openai_embeddings(live_url: str) -> None:
+    # Without the length check, which would ask the network for OpenAI's tokeniser and send token ids.
+    embeddings = OpenAIEmbeddings(
+        model="omnivec", base_url=f"{live_url}/v1", api_key="unused", check_embedding_ctx_length=False, dimensions=4
+    )
+    head = expected(Content.of("four"), Content.of("a longer one"))[:, :4]
+    wanted = head / np.linalg.norm(head, axis=1, keepdims=True)
+    assert np.allclose(embeddings.embed_documents(["four", "a longer one"]), wanted, atol=1e-6)
+    assert np.allclose(embeddings.embed_query("four"), wanted[0], atol=1e-6)
 
 
 def test_our_client_round_trip(live_url: str) -> None:

@@ -6,14 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import bentoml
 import httpx
+import numpy as np
 import psutil
 import pytest
 
 from model.content import Content, audio, image
 from model.errors import ConfigError
 from serving.capture import read_captures
-from serving.client import EmbeddingClient
+from serving.client import EmbeddingClient, to_item
 from serving.config import CONFIG_VARIABLE, CaptureConfig, RequestLimits, ServingConfig
 from serving.errors import LaunchError
 from serving.launch import Server, free_port, running, start, stop, wait_ready
@@ -102,6 +104,11 @@ def test_a_real_service_boots_answers_and_leaves_nothing(
         assert client.models()[0]["version"] == "12"
         assert httpx.get(f"{server.url}/livez").status_code == 200
         scraped = httpx.get(f"{server.url}/metrics").text
+        native = bentoml.SyncHTTPClient(server.url)
+        rows = native.embed(inputs=["hello", to_item(contents[1])])
+        assert np.allclose(rows, client.embed(contents).vectors_Nd, atol=1e-6)
+        odd = httpx.post(f"{server.url}/embed", files={"inputs": b"http://127.0.0.1:1/"})
+        assert odd.json()["error"]["code"] == "unsupported_content_type", "BentoML's parser must not see it"
         refused = httpx.post(f"{server.url}/v1/embeddings", json={"model": "omnivec", "input": [1]})
         assert refused.json()["error"]["code"] == "invalid_request", "BentoML's own layers must not answer"
     for sample in (
@@ -112,7 +119,8 @@ def test_a_real_service_boots_answers_and_leaves_nothing(
     ):
         assert sample in scraped
     assert not [process for process in family if process.is_running()]
-    assert sorted(read_captures(tmp_path / "captures")["kind"].to_pylist()) == ["interleaved", "text"], "lost at stop"
+    captured = sorted(read_captures(tmp_path / "captures")["kind"].to_pylist())
+    assert captured == ["interleaved"] * 3 + ["text"] * 3, "lost at stop"
     log = server.log.read_text()
     assert '"event": "request"' in log
     assert "hello" not in log

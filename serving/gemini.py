@@ -1,0 +1,185 @@
+"""The wire format of Gemini's embedding methods, and its conversion to contents.
+
+One ``content`` is one vector, whatever its parts; separate contents are separate requests of a batch. Field names may
+be camelCase or snake_case, base64 in either alphabet, as the official clients send them.
+Source: https://ai.google.dev/api/embeddings.
+"""
+
+from collections.abc import Set as AbstractSet
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic.alias_generators import to_camel
+
+from model.content import Content, Modality, Part
+from model.encoder import Limits
+from model.errors import ContentError
+from model.prompts import DOCUMENT, QUERY
+from serving.convert import check_parts, media_part
+
+TASKS = {
+    "RETRIEVAL_QUERY": QUERY,
+    "RETRIEVAL_DOCUMENT": DOCUMENT,
+    "SEMANTIC_SIMILARITY": "sentence_similarity",
+    "CLASSIFICATION": "classification",
+    "CLUSTERING": "clustering",
+    "QUESTION_ANSWERING": "question_answering",
+    "FACT_VERIFICATION": "fact_checking",
+    "CODE_RETRIEVAL_QUERY": "code_retrieval",
+}
+TaskType = Literal[
+    "TASK_TYPE_UNSPECIFIED",
+    "RETRIEVAL_QUERY",
+    "RETRIEVAL_DOCUMENT",
+    "SEMANTIC_SIMILARITY",
+    "CLASSIFICATION",
+    "CLUSTERING",
+    "QUESTION_ANSWERING",
+    "FACT_VERIFICATION",
+    "CODE_RETRIEVAL_QUERY",
+]
+FAMILIES = {"image": Modality.IMAGE, "audio": Modality.AUDIO, "video": Modality.VIDEO}
+PDF = "application/pdf"
+
+
+class GeminiWire(BaseModel):
+    """Base: Google's JSON writes camelCase, reads both, and refuses unknown names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+
+class Blob(GeminiWire):
+    """Encoded bytes of a medium in base64."""
+
+    mime_type: str
+    data: str
+    display_name: str | None = Field(default=None, description="accepted for compatibility, without effect")
+
+
+class FileReference(GeminiWire):
+    """A file by its address; refused, since the service fetches nothing."""
+
+    file_uri: str
+    mime_type: str | None = None
+    display_name: str | None = None
+
+
+class GeminiPart(GeminiWire):
+    """Exactly one of text, inline data and file data."""
+
+    text: str | None = Field(default=None, min_length=1)
+    inline_data: Blob | None = None
+    file_data: FileReference | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "GeminiPart":
+        given = [name for name in ("text", "inline_data", "file_data") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"a part has exactly one of text, inlineData and fileData, this one has {len(given)}")
+        return self
+
+
+class GeminiContent(GeminiWire):
+    """Ordered parts that yield one vector."""
+
+    parts: list[GeminiPart] = Field(min_length=1)
+    role: str | None = Field(default=None, description="accepted for compatibility, without effect")
+
+
+class Options(GeminiWire):
+    """What may be asked of an embedding."""
+
+    task_type: TaskType = "TASK_TYPE_UNSPECIFIED"
+    title: str | None = None
+    output_dimensionality: int | None = Field(default=None, gt=0, description="shorter vectors, always renormalised")
+
+
+EXAMPLE: JsonValue = {
+    "content": {"parts": [{"text": "a red fox"}]},
+    "taskType": "RETRIEVAL_QUERY",
+    "outputDimensionality": 128,
+}
+
+
+class EmbedContentRequest(Options):
+    """Ask for the vector of one content; options may also stand in ``embedContentConfig``."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        alias_generator=to_camel,
+        populate_by_name=True,
+        json_schema_extra={"examples": [EXAMPLE]},
+    )
+
+    model: str | None = Field(default=None, description="`models/NAME`; may be left out, for the path names it")
+    content: GeminiContent
+    embed_content_config: Options | None = None
+
+    @property
+    def options(self) -> Options:
+        """The options, from wherever they stand."""
+        return self.embed_content_config or self
+
+
+class BatchEmbedContentsRequest(GeminiWire):
+    """Ask for one vector for each of several contents."""
+
+    requests: list[EmbedContentRequest] = Field(min_length=1)
+
+
+class Values(BaseModel):
+    """One vector."""
+
+    values: list[float]
+
+
+class EmbedContentResponse(BaseModel):
+    """The vector of one content, and its tokens."""
+
+    embedding: Values
+    usageMetadata: dict[str, Any]  # Google's name
+
+
+class BatchEmbedContentsResponse(BaseModel):
+    """Vectors in the order of the requests, and the tokens of all."""
+
+    embeddings: list[Values]
+    usageMetadata: dict[str, Any]
+
+
+def to_content(request: EmbedContentRequest, *, tasks: AbstractSet[str], limits: Limits) -> Content:
+    """Make the content of one request.
+
+    Args:
+        request: the request.
+        tasks: what the model knows. One that has no prefix of its own for a task of queries, such as E5, embeds it as
+            a query, which is what E5's authors tell to do.
+        limits: of the encoder; bytes of a part are checked before they are decoded.
+
+    Raises:
+        ContentError: a part is malformed, remote or too large.
+    """
+    parts, options = request.content.parts, request.options
+    check_parts(len(parts), limits)
+    wanted = TASKS.get(options.task_type)
+    task = wanted if wanted is None or wanted in tasks else QUERY
+    return Content(tuple(_part(part, limits.max_media_bytes) for part in parts), task=task, title=options.title)
+
+
+def _part(part: GeminiPart, limit: int) -> Part:
+    if part.text is not None:
+        return Part(Modality.TEXT, text=part.text)
+    if part.inline_data is None:
+        raise ContentError(
+            "fileData names a file elsewhere, and the service fetches nothing: send the bytes as inlineData",
+            code="remote_url_refused",
+        )
+    kind = part.inline_data.mime_type.lower()
+    modality = Modality.DOCUMENT if kind == PDF else FAMILIES.get(kind.partition("/")[0])
+    if modality is None:
+        raise ContentError(
+            f"mimeType {kind[:40]!r} is not image/*, audio/*, video/* or {PDF}; send text as a text part",
+            code="unsupported_media_type",
+        )
+    return media_part(modality, part.inline_data.data, limit)

@@ -1,0 +1,108 @@
+"""``embedContent`` and ``batchEmbedContents``: Gemini's methods, so that Google's clients work as they are.
+
+The methods answer under ``/v1beta`` and under ``/v1``, which newer clients use by default. Models are described in
+Google's words under ``/v1beta`` only: ``GET /v1/models`` is OpenAI's.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from serving.errors import RequestError
+from serving.gemini import (
+    BatchEmbedContentsRequest,
+    BatchEmbedContentsResponse,
+    EmbedContentRequest,
+    EmbedContentResponse,
+    to_content,
+)
+from serving.host import Runtime
+from serving.responses import json_response
+from serving.work import check_count, check_model, checked_dimension, convert_all, embed, naming
+
+router = APIRouter(tags=["gemini"])
+METHODS = ["embedContent", "batchEmbedContents"]
+
+
+@router.post("/v1/models/{model}:embedContent", response_model=EmbedContentResponse)
+@router.post("/v1beta/models/{model}:embedContent", response_model=EmbedContentResponse)
+async def embed_content(model: str, body: EmbedContentRequest, request: Request) -> Response:
+    """One vector for one content, however many parts it has."""
+    runtime: Runtime = request.app.state.host.runtime()
+    vectors, usage = await _embed(model, [body], request, runtime)
+    return json_response({"embedding": {"values": vectors[0]}, "usageMetadata": usage}, headers=runtime.headers)
+
+
+@router.post("/v1/models/{model}:batchEmbedContents", response_model=BatchEmbedContentsResponse)
+@router.post("/v1beta/models/{model}:batchEmbedContents", response_model=BatchEmbedContentsResponse)
+async def batch_embed_contents(model: str, body: BatchEmbedContentsRequest, request: Request) -> Response:
+    """One vector for each request, in their order."""
+    runtime: Runtime = request.app.state.host.runtime()
+    vectors, usage = await _embed(model, body.requests, request, runtime)
+    answer = {"embeddings": [{"values": vector} for vector in vectors], "usageMetadata": usage}
+    return json_response(answer, headers=runtime.headers)
+
+
+@router.get("/v1beta/models")
+async def list_models(request: Request) -> Response:
+    """List the one model that is served."""
+    runtime: Runtime = request.app.state.host.runtime()
+    return json_response({"models": [_describe(runtime)]}, headers=runtime.headers)
+
+
+@router.get("/v1beta/models/{model}")
+async def get_model(model: str, request: Request) -> Response:
+    """Describe the served model."""
+    runtime: Runtime = request.app.state.host.runtime()
+    check_model(runtime, model)
+    return json_response(_describe(runtime), headers=runtime.headers)
+
+
+async def _embed(
+    model: str, requests: Sequence[EmbedContentRequest], request: Request, runtime: Runtime
+) -> tuple[list[Any], dict[str, Any]]:
+    check_model(runtime, model)
+    _check_names(model, requests)
+    check_count(runtime, len(requests), param="requests")
+    asked = [item.options.output_dimensionality for item in requests]
+    dimensions = [checked_dimension(runtime, one, param="outputDimensionality") for one in asked]
+    convert = partial(to_content, tasks=runtime.engine.tasks, limits=runtime.engine.limits)
+    with naming(lambda index: f"requests.{index}"):
+        done = await embed(request, runtime, await convert_all(requests, convert, runtime))
+    rows = zip(done.embedded.vectors_ND, dimensions, strict=True)
+    vectors = [runtime.engine.finish(vector_D[None], dimension)[0] for vector_D, dimension in rows]
+    return vectors, _usage(done.usage)
+
+
+def _check_names(model: str, requests: Sequence[EmbedContentRequest]) -> None:
+    """A request that names another model than the path is a mistake, not a choice."""
+    named = {item.model.removeprefix("models/") for item in requests if item.model is not None}
+    if other := sorted(named - {model}):
+        raise RequestError(
+            f"the path names model {model!r}, but a request names {other[0][:64]!r}; name the same model in both",
+            status=400,
+            code="invalid_request",
+            param="model",
+        )
+
+
+def _usage(usage: dict[str, Any]) -> dict[str, Any]:
+    counts = {name.removesuffix("_tokens").upper(): n for name, n in usage["prompt_tokens_details"].items() if n}
+    return {
+        "promptTokenCount": usage["prompt_tokens"],
+        "totalTokenCount": usage["total_tokens"],
+        "promptTokensDetails": [{"modality": name, "tokenCount": count} for name, count in counts.items()],
+    }
+
+
+def _describe(runtime: Runtime) -> dict[str, Any]:
+    return {
+        "name": f"models/{runtime.config.model_name}",
+        "displayName": runtime.config.model_name,
+        "version": runtime.config.version,
+        "inputTokenLimit": runtime.engine.limits.max_tokens,
+        "supportedGenerationMethods": METHODS,
+    }

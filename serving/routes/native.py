@@ -1,0 +1,50 @@
+"""``POST /embed``: contents in, a list of vectors out and nothing else; for BentoML's client, and for clients of TEI.
+
+Shape legend: N inputs, d requested dimensions.
+"""
+
+import uuid
+from functools import partial
+
+import numpy as np
+from fastapi import APIRouter, Request
+from numpy.typing import NDArray
+from starlette.responses import Response
+
+from model.content import Content
+from serving.convert import to_content
+from serving.host import Runtime
+from serving.responses import json_response
+from serving.schemas import EmbedRequest
+from serving.work import check_count, checked_dimension, convert_all, embed, naming
+
+router = APIRouter(tags=["native"])
+
+
+@router.post("/embed", response_model=list[list[float]])
+async def embed_inputs(body: EmbedRequest, request: Request) -> Response:
+    """One vector per input; the header ``X-Omnivec-Tokens`` has the number of tokens."""
+    runtime: Runtime = request.app.state.host.runtime()
+    with naming(lambda index: f"inputs.{index}"):
+        contents, dimension = await _checked(runtime, body)
+        done = await embed(request, runtime, contents)
+    headers = {**runtime.headers, "X-Omnivec-Tokens": str(done.usage["total_tokens"])}
+    return json_response(list(runtime.engine.finish(done.embedded.vectors_ND, dimension)), headers=headers)
+
+
+async def embed_in_process(runtime: Runtime, body: EmbedRequest) -> NDArray[np.float32]:
+    """The same for a caller in this process, shape [N, d].
+
+    Raises:
+        RequestError: what the route would answer.
+    """
+    contents, dimension = await _checked(runtime, body)
+    embedded = await runtime.embedder.embed(contents, request_id=uuid.uuid4().hex)
+    return runtime.engine.finish(embedded.vectors_ND, dimension)
+
+
+async def _checked(runtime: Runtime, body: EmbedRequest) -> tuple[list[Content], int]:
+    check_count(runtime, len(body.items), param="inputs")
+    dimension = checked_dimension(runtime, body.dimensions)
+    convert = partial(to_content, task=body.task, limits=runtime.engine.limits)
+    return await convert_all(body.items, convert, runtime), dimension

@@ -1,0 +1,121 @@
+"""What every route does between its own wire format and the embedder: checks, conversion, embedding, usage."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from fastapi import Request
+
+from model.content import Content, Modality
+from serving.disconnect import unless_disconnected
+from serving.embedder import Embedded
+from serving.errors import RequestError, from_exception
+from serving.host import Runtime
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Done:
+    """Full-length vectors of a request, and its usage in OpenAI's words."""
+
+    embedded: Embedded
+    usage: dict[str, Any]
+
+
+def check_model(runtime: Runtime, name: str) -> None:
+    """Accept the served model's name, alone or as ``name@version``, and the aliases that the operator set.
+
+    Raises:
+        RequestError: 404 naming what is served.
+    """
+    served = runtime.config.model_name
+    if name not in (served, f"{served}@{runtime.config.version}", *runtime.config.aliases):
+        raise RequestError(
+            f"model {name[:64]!r} is not served here; use {served!r}",
+            status=404,
+            code="model_not_found",
+            param="model",
+        )
+
+
+def check_count(runtime: Runtime, count: int, *, param: str) -> None:
+    """Refuse more items than one request may have.
+
+    Raises:
+        RequestError: 413 naming the limit.
+    """
+    limit = runtime.config.limits.items_per_request
+    if count > limit:
+        raise RequestError(
+            f"{count} items are more than the {limit} that one request may have; send several requests",
+            status=413,
+            code="too_many_items",
+            param=param,
+            limit="items_per_request",
+        )
+
+
+def checked_dimension(runtime: Runtime, dimension: int | None, *, param: str = "dimensions") -> int:
+    """The dimension of the answer: what was asked for, or the service's own.
+
+    Raises:
+        RequestError: 400 naming the dimensions that the model offers.
+    """
+    try:
+        return runtime.engine.check_dimension(dimension) if dimension else runtime.dimension
+    except ValueError as error:
+        raise RequestError(str(error), status=400, code="invalid_dimensions", param=param) from error
+
+
+async def convert_all(items: Sequence[T], convert: Callable[[T], Content], runtime: Runtime) -> list[Content]:
+    """Contents of all items; base64 of media is decoded in a thread, so that a large body holds up nobody.
+
+    Raises:
+        RequestError: naming the first bad item.
+    """
+
+    def work() -> list[Content]:
+        contents = []
+        for index, item in enumerate(items):
+            try:
+                content = convert(item)
+                runtime.engine.check(content)
+            except ValueError as error:
+                raise from_exception(error, index) from error
+            contents.append(content)
+        return contents
+
+    if all(isinstance(item, str) for item in items):
+        return work()
+    return await asyncio.to_thread(work)
+
+
+@contextmanager
+def naming(name: Callable[[int], str]) -> Iterator[None]:
+    """Let errors inside name an item as the caller wrote it: ``name`` gives the field of an item's index."""
+    try:
+        yield
+    except RequestError as error:
+        if error.item is not None:
+            error.param = name(error.item)
+        raise
+
+
+async def embed(request: Request, runtime: Runtime, contents: Sequence[Content]) -> Done:
+    """Embed the contents of one request, unless its caller hangs up; what was done goes into the log line."""
+    notes, request_id = request.state.notes, request.state.request_id
+    notes.update(items=len(contents), kinds=sorted({content.kind for content in contents}))
+    embedded = await unless_disconnected(request, runtime.embedder.embed(contents, request_id=request_id))
+    usage = count_usage(embedded.tokens)
+    notes.update(tokens=usage["total_tokens"])
+    return Done(embedded, usage)
+
+
+def count_usage(tokens: Sequence[dict[Modality, int]]) -> dict[str, Any]:
+    """OpenAI's usage object with exact counts per modality."""
+    details = {f"{m.value}_tokens": sum(item.get(m, 0) for item in tokens) for m in Modality}
+    total = sum(details.values())
+    return {"prompt_tokens": total, "total_tokens": total, "prompt_tokens_details": details}
