@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 BANDS = 4
 BAND_BITS = 16
 VALUES = 1 << BAND_BITS
-BLOCK_PAIRS = 4_000_000
+BLOCK_PAIRS = 1_000_000
 
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]
 
@@ -30,50 +30,52 @@ def near_words(words: NDArray[np.uint64], bits: int) -> Iterator[Pairs]:
         Blocks of (first, second, difference); each pair comes once, with first < second.
     """
     bands = [(words >> np.uint64(BAND_BITS * band)).astype(np.uint16) for band in range(BANDS)]
-    masks = _masks(bits // BANDS)
     for band in range(BANDS):
         order = np.argsort(bands[band], kind="stable")
+        ordered = words[order]
         starts = np.searchsorted(bands[band][order], np.arange(VALUES + 1))
-        for mask in masks:
-            probed = bands[band] ^ mask
-            low, high = starts[probed], starts[probed.astype(np.int64) + 1]
-            for first, place in _expanded(low, high):
-                second = order[place]
-                once = first < second
-                first, second = first[once], second[once]  # noqa: PLW2901
-                apart = np.bitwise_count(words[first] ^ words[second])
-                near = apart <= bits
-                first, second, apart = first[near], second[near], apart[near]  # noqa: PLW2901
+        for mask in _masks(bits // BANDS):
+            # Of two values that the mask turns into each other, the one without its lowest bit looks for the other.
+            asking = np.flatnonzero((bands[band] & np.uint16(mask & -mask)) == 0)
+            probed = (bands[band][asking] ^ np.uint16(mask)).astype(np.int64)
+            for rows, places, counts in _blocks(starts[probed], starts[probed + 1]):
+                own = asking[rows]
+                apart = np.bitwise_count(ordered[places] ^ np.repeat(words[own], counts))
+                near = np.flatnonzero(apart <= bits)
+                first, second = np.repeat(own, counts)[near] if len(near) else own[:0], order[places[near]]
                 new = _first_time(bands, bits // BANDS, band, first, second)
+                if not mask:  # equal values: each pair is met from both sides
+                    new &= first < second
                 if new.any():
-                    yield first[new], second[new], apart[new]
+                    first, second = first[new], second[new]
+                    yield np.minimum(first, second), np.maximum(first, second), apart[near][new]
 
 
-def _masks(radius: int) -> NDArray[np.uint16]:
+def _masks(radius: int) -> list[int]:
     """Every change of at most ``radius`` bits of a band."""
     sets = (places for size in range(radius + 1) for places in combinations(range(BAND_BITS), size))
-    return np.array([sum(1 << place for place in places) for places in sets], dtype=np.uint16)
+    return [sum(1 << place for place in places) for places in sets]
 
 
-def _expanded(low: NDArray[np.int64], high: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Each row with every place from its ``low`` to its ``high``, in blocks."""
+def _blocks(
+    low: NDArray[np.int64], high: NDArray[np.int64]
+) -> Iterator[tuple[slice, NDArray[np.int64], NDArray[np.int64]]]:
+    """Rows, the places from each row's ``low`` to its ``high`` one after the other, and how many each row has."""
     counts = high - low
     passed = np.concatenate([[0], np.cumsum(counts)])
     row = 0
     while row < len(counts):
-        # At least one row, whatever it holds: a band value is shared by few words once equal words are one.
+        # At least one row, whatever it holds.
         end = max(row + 1, int(np.searchsorted(passed, passed[row] + BLOCK_PAIRS, side="right")) - 1)
-        part = counts[row:end]
-        rows = np.repeat(np.arange(row, end), part)
-        within = np.arange(len(rows)) - np.repeat(passed[row:end] - passed[row], part)
-        yield rows, low[rows] + within
+        part, base = counts[row:end], low[row:end] - (passed[row:end] - passed[row])
+        yield slice(row, end), np.arange(passed[end] - passed[row]) + np.repeat(base, part), part
         row = end
 
 
 def _first_time(
     bands: list[NDArray[np.uint16]], radius: int, band: int, first: NDArray[np.int64], second: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """Whether no earlier band has found a pair already; within a band only one mask leads from one word to the other."""
+    """Whether no earlier band has found a pair; within a band only one mask leads from one word to the other."""
     new = np.ones(len(first), dtype=np.bool_)
     for earlier in range(band):
         new &= np.bitwise_count(bands[earlier][first] ^ bands[earlier][second]) > radius

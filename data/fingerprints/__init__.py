@@ -2,8 +2,9 @@
 
 A medium is a sequence of *units*: a picture is one, a clip has one for each frame, a sound one for some seconds, a
 document one for each page. A unit is one or two search words, found among millions by banding (``data.audit.banding``),
-and a signature of 192 bytes by which what was found is sifted before both items are decoded and compared. ``data.fingerprints.units`` tells the two
-apart. Whoever changes a hash raises ``data.probes.PROBE_VERSION``, so that stored ones are made again.
+and a signature of 192 bytes by which what was found is sifted, before both items are decoded and compared.
+``data.fingerprints.units`` tells the two apart. Whoever changes a hash raises ``data.probes.PROBE_VERSION``, so that
+stored ones are made again.
 """
 
 from data.fingerprints.page import page_hashes
