@@ -2,14 +2,21 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import TypeVar
 
 T = TypeVar("T")
 LINE_EVERY_SECONDS = 10.0
 
 
-def progress(items: Iterable[T], *, total: int | None = None, desc: str = "", unit: str = "it") -> Iterator[T]:
+def progress(
+    items: Iterable[T],
+    *,
+    total: int | None = None,
+    desc: str = "",
+    unit: str = "it",
+    size: Callable[[T], int] = lambda _: 1,
+) -> Iterator[T]:
     """Yield ``items`` while reporting how far, how fast and how long it will still take.
 
     Args:
@@ -17,23 +24,27 @@ def progress(items: Iterable[T], *, total: int | None = None, desc: str = "", un
         total: number of items when ``items`` has no length.
         desc: what is being done, such as ``decode images``.
         unit: name of one item, such as ``clip``.
+        size: how many units an item is, where it is not one: the rows of a piece.
     """
     if total is None and isinstance(items, Sized):
         total = len(items)
     if sys.stderr.isatty():
         from tqdm import tqdm
 
-        yield from tqdm(items, total=total, desc=desc, unit=f" {unit}", smoothing=0.1)
+        with tqdm(total=total, desc=desc, unit=f" {unit}", smoothing=0.1) as bar:
+            for item in items:
+                yield item
+                bar.update(size(item))
     else:
-        yield from _lines(items, total, desc, unit)
+        yield from _lines(items, total, desc, unit, size)
 
 
-def _lines(items: Iterable[T], total: int | None, desc: str, unit: str) -> Iterator[T]:
+def _lines(items: Iterable[T], total: int | None, desc: str, unit: str, size: Callable[[T], int]) -> Iterator[T]:
     started = last = time.monotonic()
     count = 0
     for item in items:
         yield item
-        count += 1
+        count += size(item)
         now = time.monotonic()
         if now - last >= LINE_EVERY_SECONDS:
             last = now
