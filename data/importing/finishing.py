@@ -36,8 +36,9 @@ def without_duplicates(job: Job, items: list[dict[str, Any]], kept: list[Path], 
     for piece, drop in duplicates(job.work, rows=rows):
         drops.setdefault(piece, []).append(drop)
     again = [{**item, "drops": sorted(drops[item["number"]])} for item in items if item["number"] in drops]
-    for _ in progress(spread(job, again, engine), total=len(again), desc="rows with an id twice", unit="piece"):
-        pass
+    if again:
+        for _ in progress(spread(job, again, engine), total=len(again), desc="rows with an id twice", unit="piece"):
+            pass
 
 
 def settled(work: Path, number: int) -> Path:

@@ -5,7 +5,6 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from data.engine import EngineConfig, start
 from data.importing.config import ImportConfig
 from data.importing.drafts import has_column
 from data.importing.finishing import prepare, remaining, without_duplicates
-from data.importing.pieces import Summary
 from data.importing.readers.open import open_source
 from data.importing.readers.requeue import quarantine_files
 from data.importing.rows import Cut, Reader, Row
@@ -197,14 +195,9 @@ def _do(job: Job, plan: _Plan, engine: EngineConfig) -> None:
     if len(todo) < len(plan.items):
         sys.stderr.write(f"{len(plan.items) - len(todo)} of {len(plan.items)} pieces are done already\n")
     rows = sum(item["rows"] for item in todo)
-    for _ in progress(_by_row(spread(job, todo, engine)), total=rows, desc=f"import {job.config.name}", unit="row"):
+    pieces = spread(job, todo, engine)
+    for _ in progress(pieces, total=rows, desc=f"import {job.config.name}", unit="row", size=lambda done: done[1].rows):
         pass
-
-
-def _by_row(summaries: Iterator[tuple[int, Summary]]) -> Iterator[None]:
-    for _, summary in summaries:
-        for _ in range(summary.rows):
-            yield None
 
 
 def _lies_in(file: Path, output: Path) -> bool:

@@ -19,7 +19,7 @@ CONFIG names a source and says what its columns mean:
       query: [{modality: text, column: caption}]
       positives: [[{modality: image, column: file}]]
       task: text_to_image
-      languages: [en]
+      languages: \\[en]
       license: CC-BY-4.0
 
 Kinds of source: jsonl, csv, parquet, folder, webdataset, huggingface, imagefolder, coco, ljspeech, common_voice.
