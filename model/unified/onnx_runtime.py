@@ -89,7 +89,8 @@ class OnnxUnifiedEncoder:
     def _fill(self, name: str, media: MediaTokens, embeds_NLH: NDArray[np.float32]) -> None:
         for call in media.calls:
             first_B = media.position_K[call.tokens_BT[:, 0]]
-            tokens_BTH = self.sessions[name].run(None, {"inputs": call.inputs, "first": first_B})[0]
+            inputs = call.inputs.astype(np.float32, copy=False)  # the graphs take floats, pixels come as bytes
+            tokens_BTH = self.sessions[name].run(None, {"inputs": inputs, "first": first_B})[0]
             place = call.tokens_BT.reshape(-1)
             embeds_NLH[media.row_K[place], media.column_K[place]] = tokens_BTH.reshape(len(place), -1)
 
