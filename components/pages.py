@@ -19,10 +19,10 @@ iframe{width:100%;height:48rem;border:1px solid #dde3ea}summary{cursor:pointer;m
 """
 
 
-def page(title: str, *sections: str) -> str:
-    """A whole HTML document."""
+def page(title: str, *sections: str, head: str = "") -> str:
+    """A whole HTML document; ``head`` is trusted HTML for its head, such as a further style."""
     name = html.escape(title)
-    head = f'<head><meta charset="utf-8"><title>{name}</title><style>{_STYLE}</style></head>'
+    head = f'<head><meta charset="utf-8"><title>{name}</title><style>{_STYLE}</style>{head}</head>'
     return f"<!doctype html><html lang=en>{head}<body><h1>{name}</h1>{''.join(sections)}</body></html>\n"
 
 

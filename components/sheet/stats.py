@@ -88,7 +88,7 @@ def _splits(stats: "Stats") -> list[str]:
     groups = [(r["source"], r["group"], r["records"], f"{r['share']:.1%}", r["groups"]) for r in stats.groups]
     return [
         paragraph(
-            "A group falls in one split as a whole: two of five hashes are test and validation, three are train."
+            "A whole group falls in one split: of five values of its hash one is test, one validation, three train."
         ),
         table(("source", *SPLITS), shares),
         "<details><summary>the largest groups of each source</summary>",
@@ -109,7 +109,6 @@ def _languages(stats: "Stats") -> "Figure":
         start = {name: start[name] + counts[name] for name in names}
     axes.set_title(f"records by first language ({len(stats.by('language'))} in all)")
     axes.tick_params(axis="x", rotation=90)
-    axes.set_yscale("symlog", linthresh=10)
     axes.legend(fontsize=8)
     figure.tight_layout()
     return figure

@@ -47,6 +47,7 @@ def sample(
 app.command("import", help=data_import.HELP)(data_import.import_)
 app.command("mine")(data_mine.mine)
 app.command("stats")(data_sheet.stats)
+app.command("sheet")(data_sheet.sheet)
 app.command("add")(data_versions.add)
 app.command("push")(data_versions.push)
 app.command("pull")(data_versions.pull)

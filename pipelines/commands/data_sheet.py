@@ -126,3 +126,28 @@ def _licenses(found: "Stats") -> "Table":
         sources = sorted({row["source"] for row in found.licenses if row["license"] == name})
         table.add_row(str(name), f"{count:,}", ", ".join(sources))
     return table
+
+
+def sheet(
+    corpus: Annotated[
+        str | None, typer.Argument(help="Corpus, or a quarantine directory; default: the recipe's corpus.")
+    ] = None,
+    recipe: Recipe = "quickstart",
+    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file.")] = Path("sheet.html"),
+    records: Annotated[int, typer.Option(min=1, help="Records shown at most.")] = 300,
+    megabytes: Annotated[float, typer.Option(min=0, help="Room for media; what does not fit is left out.")] = 12.0,
+) -> None:
+    """Write a page with samples of a corpus, or of what was refused: look before you train."""
+    from components.corpora import find_corpus
+    from components.sheet.page import sheet_page
+    from data.sheet.sample import draw, is_quarantine
+    from model.encoder import Limits
+    from model.files import whole_file
+
+    given = Path(corpus or corpus_of(recipe))
+    folder = given if is_quarantine(given) else find_corpus(str(given) if corpus is None else corpus)
+    drawn = draw(folder, records)
+    with whole_file(output) as partial:
+        partial.write_text(sheet_page(drawn, folder.name, limits=Limits(), megabytes=megabytes), encoding="utf-8")
+    size = output.stat().st_size / 1e6
+    typer.echo(f"{len(drawn.samples)} of {drawn.total} records, {size:.1f} MB\npage  {output}")

@@ -1,0 +1,1 @@
+"""Choosing the records that people look at."""
