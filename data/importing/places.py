@@ -60,6 +60,7 @@ class Access:
             return _inline(value, most)
         place = self.place(value)
         if is_remote(place):
+            self._allow(place)
             return self._retrying(place, lambda: self._remote(place, most))
         return _local(self._confined(place), place, most)
 
@@ -127,8 +128,11 @@ class Access:
         return self._systems[scheme]
 
     def _allow(self, place: str) -> None:
-        parts = urlsplit(place)
-        host = (parts.hostname or "").lower()
+        try:
+            parts = urlsplit(place)
+            host = (parts.hostname or "").lower()
+        except ValueError as error:
+            raise Refused("uri_invalid", f"{place!r}: {error}") from error
         allowed = parts.scheme in self.places.schemes and any(_matches(host, one) for one in self.places.hosts)
         if not allowed or "::" in place or "@" in parts.netloc:
             raise Refused(
@@ -138,7 +142,6 @@ class Access:
             )
 
     def _remote(self, place: str, most: int) -> bytes:
-        self._allow(place)
         system = self._system(urlsplit(place).scheme)
         # Without blocks an HTTP body is a stream, of which no more is read than asked for.
         options = {"block_size": 0} if place.startswith("http") else {}

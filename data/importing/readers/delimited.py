@@ -14,6 +14,9 @@ from model.errors import DataError
 
 EXTRA = "_extra"
 FIELD_CHARS = 1 << 20
+NOT_CSV = (
+    "a quote is not closed, or stands inside a quoted field; where quotes are plain text, set source.quotes to false"
+)
 _Found = tuple[list[bytes | int], list[str] | None, tuple[str, str] | None]
 
 
@@ -125,8 +128,9 @@ class DelimitedReader:
                 problem = feed.problem
             except StopIteration:
                 return
-            except (csv.Error, _TooLong) as error:
-                fields, problem = None, ("row_malformed", str(error))
+            except (csv.Error, _TooLong):
+                # What the parser says depends on how far it could look ahead, thus on the cut; this does not.
+                fields, problem = None, ("row_malformed", NOT_CSV)
                 feed.give_back()
                 rows = csv.reader(feed, strict=True, **self.dialect)
             yield feed.take(), fields, problem
