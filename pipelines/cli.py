@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from model.errors import OmnivecError
-from pipelines.commands import data, pipeline, registry, steps
+from pipelines.commands import data, keys, pipeline, registry, steps
 
 app = typer.Typer(
     name="omnivec",
@@ -27,6 +27,7 @@ app.command("serve")(registry.serve)
 app.command("promote")(registry.promote)
 app.command("rollback")(registry.rollback)
 app.add_typer(data.app, name="data")
+app.add_typer(keys.app, name="keys")
 
 USER_ERROR = 2
 

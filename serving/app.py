@@ -2,21 +2,39 @@
 
 from fastapi import FastAPI
 
+from serving.config import ServingConfig
+from serving.gate import Gate
 from serving.host import ModelHost
+from serving.keys import KeyRing
 from serving.middleware import RequestMiddleware
 from serving.responses import install_handlers
 from serving.routes import ROUTES
+from serving.telemetry import log
 
 DESCRIPTION = "Text, image, audio, video and any mix of them, as vectors of one space."
 
 
 def create_app(host: ModelHost) -> FastAPI:
-    """Build the app. The host may still be loading: routes answer 503 until it is ready."""
+    """Build the app. The host may still be loading: routes answer 503 until it is ready.
+
+    Raises:
+        ConfigError: the keys file cannot be read.
+    """
     app = FastAPI(title="Omnivec", description=DESCRIPTION, version="1")
     app.state.host = host
+    app.state.gate = gate = make_gate(host.config)
     limit = host.config.limits.body_bytes
     for router in ROUTES:
         app.include_router(router)
     install_handlers(app, max_body_bytes=limit)
-    app.add_middleware(RequestMiddleware, max_body_bytes=limit)
+    app.add_middleware(RequestMiddleware, max_body_bytes=limit, gate=gate)
     return app
+
+
+def make_gate(config: ServingConfig) -> Gate:
+    """The gate of a configuration."""
+
+    def report(problem: str) -> None:
+        log.error("keys_not_reloaded", extra={"reason": problem})
+
+    return Gate(None if config.keys is None else KeyRing(config.keys, report))

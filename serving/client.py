@@ -72,11 +72,14 @@ def to_item(content: Content) -> dict[str, Any]:
 
 
 class EmbeddingClient:
-    """Talks to one service. Use as a context manager."""
+    """Talks to one service, with an API key where it asks for one. Use as a context manager."""
 
-    def __init__(self, url: str, *, model: str = "omnivec", timeout_seconds: float = 60.0) -> None:
+    def __init__(
+        self, url: str, *, model: str = "omnivec", key: str | None = None, timeout_seconds: float = 60.0
+    ) -> None:
         self.model = model
-        self._http = httpx.Client(base_url=url, timeout=timeout_seconds, trust_env=False)
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_seconds, trust_env=False)
 
     def __enter__(self) -> Self:
         return self

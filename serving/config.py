@@ -1,5 +1,6 @@
 """Everything an operator can set on the service: one frozen document, read once at the entry of the process."""
 
+import ipaddress
 import os
 from pathlib import Path
 from typing import Self
@@ -62,6 +63,18 @@ class ServingConfig(Config):
     prepare_workers: int = Field(default=2, gt=0, description="threads that decode and tokenise")
     limits: RequestLimits = RequestLimits()
     capture: CaptureConfig | None = None
+    keys: Path | None = Field(default=None, description="file of API keys; see `omnivec keys`")
+    anonymous: bool = Field(default=False, description="let everyone in, also from other machines")
+
+    @model_validator(mode="after")
+    def _closed_by_default(self) -> Self:
+        if self.keys is None and not self.anonymous and not is_loopback(self.host):
+            raise ValueError(
+                f"host {self.host!r} can be reached from other machines and no keys are set: give a file of keys "
+                "(`omnivec keys add NAME --file FILE`, then keys: FILE), or say anonymous: true where something in "
+                "front of the service checks its callers"
+            )
+        return self
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -80,3 +93,11 @@ class ServingConfig(Config):
         if not path.is_file():
             raise ConfigError(f"{CONFIG_VARIABLE}={name} is not a file; write the serving configuration there")
         return cls.parse(path)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address to listen on."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

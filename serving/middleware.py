@@ -1,4 +1,4 @@
-"""The outermost layer of the app: request ids, body limit, one log line and one metric per request, opaque 500s."""
+"""The outermost layer of the app: request ids, gate, body limit, one log line and metric per request, opaque 500s."""
 
 import re
 import time
@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.errors import RequestError, body_too_large
+from serving.gate import Gate
 from serving.responses import error_response
 from serving.telemetry import log, metrics
 
@@ -38,8 +39,9 @@ class _Exchange:
 class RequestMiddleware:
     """Pure ASGI, so that bodies stream and disconnects are seen."""
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int, gate: Gate) -> None:
         self._app = app
+        self._gate = gate
         self._limit = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,8 +65,13 @@ class RequestMiddleware:
             self._report(scope, exchange)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, exchange: _Exchange) -> None:
-        if _declared_length(scope) > self._limit:
-            await error_response(body_too_large(self._limit), exchange.request_id, scope["path"])(scope, receive, send)
+        try:
+            scope["state"]["client"] = client = self._gate.admit(scope)
+            exchange.notes["client"] = client.name
+            if _declared_length(scope) > self._limit:
+                raise body_too_large(self._limit)
+        except RequestError as error:
+            await error_response(error, exchange.request_id, scope["path"])(scope, receive, send)
             return
         try:
             await self._app(scope, self._limited(receive), send)

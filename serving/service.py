@@ -14,8 +14,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.app import create_app
 from serving.config import ServingConfig
+from serving.errors import RequestError
+from serving.gate import METRICS, PROBES
 from serving.host import ModelHost
 from serving.lifeline import LAUNCHER_VARIABLE, follow
+from serving.middleware import request_id_of
+from serving.responses import error_response
 from serving.routes.native import embed_in_process
 from serving.schemas import EmbedRequest, Input
 from serving.telemetry import configure_logging
@@ -23,17 +27,31 @@ from serving.telemetry import configure_logging
 host = ModelHost(ServingConfig.from_environment())
 app = create_app(host)
 NATIVE = "/embed"
+BENTO_PATHS = PROBES | {METRICS, "/schema.json"}  # the last tells BentoML's clients of /embed
 
 
-class OurParser:
-    """Lets the app answer ``/embed``: BentoML's own parser takes multipart forms, fetches URLs and knows no limit."""
+class Front:
+    """Sends every request to the app but those for BentoML's own pages, which the gate sees first.
 
-    def __init__(self, inner: ASGIApp) -> None:
-        self._inner = inner
+    BentoML's parser of API bodies takes multipart forms, fetches URLs and knows no limit, so the app answers ``/embed``
+    as well.
+    """
+
+    def __init__(self, bento: ASGIApp) -> None:
+        self._bento = bento
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        await (app if scope.get("path") == NATIVE else self._inner)(scope, receive, send)
+        if scope["type"] == "http" and scope["path"] not in BENTO_PATHS:
+            await app(scope, receive, send)
+            return
+        if scope["type"] == "http":
+            try:
+                app.state.gate.admit(scope)
+            except RequestError as error:
+                await error_response(error, request_id_of(scope), scope["path"])(scope, receive, send)
+                return
+        await self._bento(scope, receive, send)
 
 
 @bentoml.service(
@@ -71,4 +89,4 @@ class OmnivecService:
         await host.close()
 
 
-OmnivecService.add_asgi_middleware(OurParser)
+OmnivecService.add_asgi_middleware(Front)

@@ -105,10 +105,15 @@ def naming(name: Callable[[int], str]) -> Iterator[None]:
 
 
 async def embed(request: Request, runtime: Runtime, contents: Sequence[Content]) -> Done:
-    """Embed the contents of one request, unless its caller hangs up; what was done goes into the log line."""
+    """Embed the contents of one request, unless its caller hangs up; what was done goes into the log line.
+
+    Raises:
+        RequestError: naming the first bad item; 429 where the caller's key or the service has no room.
+    """
     notes, request_id = request.state.notes, request.state.request_id
     notes.update(items=len(contents), kinds=sorted({content.kind for content in contents}))
-    embedded = await unless_disconnected(request, runtime.embedder.embed(contents, request_id=request_id))
+    with request.state.client.holding(len(contents)):
+        embedded = await unless_disconnected(request, runtime.embedder.embed(contents, request_id=request_id))
     usage = count_usage(embedded.tokens)
     notes.update(tokens=usage["total_tokens"])
     return Done(embedded, usage)

@@ -1,6 +1,7 @@
 """Commands on registered versions: serve, promote, rollback."""
 
 import signal
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -9,9 +10,12 @@ from pipelines.commands.options import Version
 
 
 def serve(
-    port: Annotated[int, typer.Option(envvar="PORT", help="Port on 127.0.0.1.")] = 3000,
+    port: Annotated[int, typer.Option(envvar="PORT", help="Port to listen on.")] = 3000,
     model: Version = "champion",
     backend: Annotated[str, typer.Option(help="onnx or torch.")] = "onnx",
+    host: Annotated[str, typer.Option(help="Address to listen on; any but loopback needs --keys.")] = "127.0.0.1",
+    keys: Annotated[Path | None, typer.Option(help="File of API keys; see `omnivec keys`.")] = None,
+    anonymous: Annotated[bool, typer.Option(help="Let everyone in, also from other machines.")] = False,
 ) -> None:
     """Serve a registered version until interrupted."""
     from components.environment import Environment
@@ -27,7 +31,10 @@ def serve(
             "artifact": registry.fetch(version),
             "version": version,
             "backend": backend,
+            "host": host,
             "port": port,
+            "keys": keys.resolve() if keys else None,
+            "anonymous": anonymous,
             "capture": CaptureConfig(directory=environment.home / "captures" / version),
         }
     )

@@ -18,6 +18,7 @@ from serving.capture import read_captures
 from serving.client import EmbeddingClient, to_item
 from serving.config import CONFIG_VARIABLE, CaptureConfig, RequestLimits, ServingConfig
 from serving.errors import LaunchError
+from serving.keys import digest_of, new_key
 from serving.launch import Server, free_port, running, start, stop, wait_ready
 
 
@@ -90,26 +91,33 @@ def test_the_configuration_comes_from_one_file(tmp_path: Path, monkeypatch: pyte
 def test_a_real_service_boots_answers_and_leaves_nothing(
     tmp_path: Path, tiny_artifact: Path, png_bytes: bytes, ogg_bytes: bytes
 ) -> None:
+    key, keys = new_key(), tmp_path / "keys.json"
+    scopes = ["embed", "models", "metrics"]
+    keys.write_text(json.dumps({"keys": [{"name": "test", "sha256": digest_of(key), "scopes": scopes}]}))
+    bearer = {"Authorization": f"Bearer {key}"}
     config = ServingConfig(
         artifact=tiny_artifact,
         backend="torch",
         version="12",
         port=free_port(),
+        keys=keys,
         capture=CaptureConfig(directory=tmp_path / "captures", flush_seconds=60),
     )
     contents = [Content.of("hello"), Content.of(image(png_bytes), "and", audio(ogg_bytes))]
-    with running(config, tmp_path / "state") as server, EmbeddingClient(server.url) as client:
+    with running(config, tmp_path / "state") as server, EmbeddingClient(server.url, key=key) as client:
         family = [psutil.Process(server.process.pid), *psutil.Process(server.process.pid).children(recursive=True)]
         assert client.embed(contents).vectors_Nd.shape[0] == 2
         assert client.models()[0]["version"] == "12"
         assert httpx.get(f"{server.url}/livez").status_code == 200
-        scraped = httpx.get(f"{server.url}/metrics").text
-        native = bentoml.SyncHTTPClient(server.url)
+        scraped = httpx.get(f"{server.url}/metrics", headers=bearer).text
+        for path in ("/metrics", "/schema.json", "/docs.json", "/", "/v1/models"):
+            assert httpx.get(f"{server.url}{path}").status_code == 401, f"{path} is open"
+        native = bentoml.SyncHTTPClient(server.url, token=key)
         rows = native.embed(inputs=["hello", to_item(contents[1])])
         assert np.allclose(rows, client.embed(contents).vectors_Nd, atol=1e-6)
-        odd = httpx.post(f"{server.url}/embed", files={"inputs": b"http://127.0.0.1:1/"})
+        odd = httpx.post(f"{server.url}/embed", files={"inputs": b"http://127.0.0.1:1/"}, headers=bearer)
         assert odd.json()["error"]["code"] == "unsupported_content_type", "BentoML's parser must not see it"
-        refused = httpx.post(f"{server.url}/v1/embeddings", json={"model": "omnivec", "input": [1]})
+        refused = httpx.post(f"{server.url}/v1/embeddings", json={"model": "omnivec", "input": [1]}, headers=bearer)
         assert refused.json()["error"]["code"] == "invalid_request", "BentoML's own layers must not answer"
     for sample in (
         'omnivec_items_total{kind="interleaved",outcome="ok"} 1.0',
@@ -124,6 +132,7 @@ def test_a_real_service_boots_answers_and_leaves_nothing(
     log = server.log.read_text()
     assert '"event": "request"' in log
     assert "hello" not in log
+    assert key not in log
 
 
 @pytest.mark.slow
