@@ -70,7 +70,7 @@ class ArrowReader:
                         yield from rows_of(part, cut.first + done, place, cut.place["start"] + done, labels)
                         done += part.num_rows
         except (pa.ArrowException, OSError) as error:
-            yield from unread_rows(cut, done, str(error))
+            yield from unread_rows(cut, done, cut.rows, str(error))
 
 
 def _cuts(place: str, first: int, rows: int) -> Iterator[Cut]:

@@ -49,25 +49,20 @@ class ColumnarReader:
         if "problem" in cut.place:
             yield broken_file(cut)
             return
-        done = 0
-        try:
-            for batch, labels in self.batches(place, cut.place["groups"], self.columns):
-                yield from rows_of(batch, cut.first + done, place, cut.place["start"] + done, labels)
-                done += batch.num_rows
-        except (pa.ArrowException, OSError) as error:
-            yield from unread_rows(cut, done, str(error))
-
-    def batches(
-        self, place: str, groups: list[int], columns: Collection[str]
-    ) -> Iterator[tuple[pa.RecordBatch, dict[str, list[str]]]]:
-        """Row groups in batches, and the names of classes by column."""
         with self.access.open(place) as source, _opened(source) as file:
             schema = file.schema_arrow
-            wanted = chosen(schema, columns)
-            heavy = any(is_media(schema.field(name).type) for name in wanted)
-            labels = class_labels(schema)
-            for batch in file.iter_batches(MEDIA_BATCH if heavy else TEXT_BATCH, row_groups=groups, columns=wanted):
-                yield batch, labels
+            wanted, labels = chosen(schema, self.columns), class_labels(schema)
+            step = MEDIA_BATCH if any(is_media(schema.field(name).type) for name in wanted) else TEXT_BATCH
+            done = 0
+            for group in cut.place["groups"]:
+                end = done + file.metadata.row_group(group).num_rows
+                try:
+                    for batch in file.iter_batches(step, row_groups=[group], columns=wanted):
+                        yield from rows_of(batch, cut.first + done, place, cut.place["start"] + done, labels)
+                        done += batch.num_rows
+                except (pa.ArrowException, OSError) as error:
+                    yield from unread_rows(cut, done, end, str(error))
+                done = end
 
     def _cuts(self, place: str, first: int, rows: int) -> Iterator[Cut]:
         try:
@@ -89,12 +84,12 @@ class ColumnarReader:
                 first, start, held, groups = first + held, start + held, 0, []
 
 
-def unread_rows(cut: Cut, done: int, problem: str) -> Iterator[Unreadable]:
-    """The rows that follow damage, one by one, so that they are counted."""
+def unread_rows(cut: Cut, begin: int, end: int, problem: str) -> Iterator[Unreadable]:
+    """Rows of a cut that follow damage, one by one, so that they are counted."""
     place, start = cut.place["file"], int(cut.place["start"])
-    for i in range(done, cut.rows):
+    for i in range(begin, end):
         raw = to_json({"_file": place, "_row": start + i})
-        message = f"{name_of(place)} cannot be read from row {start + done} on: {problem}"
+        message = f"{name_of(place)} cannot be read from row {start + begin} to {start + end - 1}: {problem}"
         yield Unreadable(cut.first + i, raw, "file_damaged", message)
 
 

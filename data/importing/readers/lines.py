@@ -48,7 +48,9 @@ class LinesReader:
             for i, line in enumerate(bounded_lines(file, self.row_bytes, size)):
                 if isinstance(line, int):
                     yield too_long(cut.first + i, self.row_bytes, name)
-                elif stripped := line.removeprefix(BOM).strip():
+                    continue
+                begins = i == cut.place["start"] == 0
+                if stripped := (line.removeprefix(BOM) if begins else line).strip():
                     yield parsed(cut.first + i, stripped, name)
 
 
