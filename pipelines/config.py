@@ -1,7 +1,7 @@
 """One run: the configurations of all its steps, in one document."""
 
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
@@ -11,14 +11,18 @@ from components.export.config import ExportConfig
 from components.features.config import FeaturesConfig
 from components.gate.config import GateConfig
 from components.init_model.config import InitModelConfig
+from components.mine.config import MineConfig
 from components.register.config import RegisterConfig
 from components.serve_check.config import ServeCheckConfig
 from components.train.config import LaunchConfig
 from components.validate.config import ValidateConfig
 from model.config import Config
 from model.errors import ConfigError
-from model.training.config import AnyStage, SoupConfig
+from model.training.config import SoupConfig, StageConfig
 from pipelines.cluster import ClusterConfig
+
+AnyStage = Annotated[StageConfig | MineConfig | SoupConfig, Field(discriminator="kind")]
+NOT_TRAINING = frozenset({"mine", "soup"})
 
 
 class RunConfig(Config):
@@ -30,7 +34,8 @@ class RunConfig(Config):
         data: what is accepted: licences, languages, checks.
         model: family and initial weights.
         features: cache of the frozen towers' output.
-        stages: training stages in order; each starts from the one before it.
+        stages: training stages in order; each starts from the one before it. ``mine`` gives those after it a corpus
+            with hard negatives, ``soup`` blends what the stage before it made.
         launch: how many processes train a stage together.
         evaluation: tasks and statistics.
         export: ONNX and its parity check.
@@ -57,11 +62,13 @@ class RunConfig(Config):
     cluster: ClusterConfig = ClusterConfig()
 
     @model_validator(mode="after")
-    def _soup_follows_training(self) -> Self:
+    def _stages_follow_each_other(self) -> Self:
         kinds = [stage.kind for stage in self.stages]
-        lonely = [i for i, kind in enumerate(kinds) if kind == "soup" and (i == 0 or kinds[i - 1] == "soup")]
-        if lonely:
-            raise ValueError(f"stages.{lonely[0]} is a soup and needs a training stage right before it, got {kinds}")
+        for position, kind in enumerate(kinds):
+            if kind == "soup" and (position == 0 or kinds[position - 1] in NOT_TRAINING):
+                raise ValueError(f"stages.{position} is a soup and needs a training stage right before it, got {kinds}")
+            if kind == "mine" and NOT_TRAINING.issuperset(kinds[position + 1 :]):
+                raise ValueError(f"stages.{position} mines, and no training stage after it learns from it, got {kinds}")
         return self
 
 
@@ -69,12 +76,15 @@ def check_directories(config: RunConfig) -> None:
     """See, before anything starts on this machine, that what the stages take from other runs is here.
 
     Raises:
-        ConfigError: naming every teacher and soup ingredient that is not a directory.
+        ConfigError: naming every teacher, judge and soup ingredient that is not a directory.
     """
     named: dict[str, str] = {}
     for position, stage in enumerate(config.stages):
         if isinstance(stage, SoupConfig):
             named |= {f"stages.{position}.ingredients.{i}": place for i, place in enumerate(stage.ingredients)}
+        elif isinstance(stage, MineConfig):
+            if stage.judge is not None:
+                named[f"stages.{position}.judge.model"] = stage.judge.model
         elif stage.teacher is not None:
             named[f"stages.{position}.teacher"] = stage.teacher.directory
     if missing := [f"  {path}: {place}" for path, place in named.items() if not Path(place).is_dir()]:

@@ -16,6 +16,8 @@ from components.export.component import export
 from components.features.component import features
 from components.gate.component import gate
 from components.init_model.component import init_model
+from components.mine.component import mine
+from components.mine.config import MineConfig
 from components.register.component import register
 from components.serve_check.component import serve_check
 from components.soup.component import soup
@@ -23,7 +25,7 @@ from components.soup.config import SoupStepConfig
 from components.train.component import train
 from components.train.config import TrainConfig
 from components.validate.component import validate
-from model.training.config import SoupConfig
+from model.training.config import SoupConfig, StageConfig
 from pipelines.cluster import ClusterConfig
 from pipelines.config import RunConfig
 from pipelines.plan import Graph
@@ -65,14 +67,17 @@ def build(config: RunConfig, image: Callable[[str], str], cluster: ClusterConfig
 
 
 def add_stages(graph: Graph, config: RunConfig, start: Any, shared: dict[str, Any]) -> Any:
-    """Chain the training stages; a soup gets the models before and after the stage it follows."""
+    """Chain the stages: mining changes the corpus of later ones, a soup gets the models around its predecessor."""
     before = after = start
     kinds = [stage.kind for stage in config.stages]
     for position, stage in enumerate(config.stages):
-        label = stage.kind if isinstance(stage, SoupConfig) else f"train-{stage.kind}"
+        label = f"train-{stage.kind}" if isinstance(stage, StageConfig) else stage.kind
         earlier = kinds[:position].count(stage.kind)
         name = f"{label}-{earlier + 1}" if earlier else label
-        if isinstance(stage, SoupConfig):
+        if isinstance(stage, MineConfig):
+            mined = graph.add(mine, name, config=dump(stage), model=after, **shared).outputs["mined"]
+            shared = {**shared, "dataset": mined}
+        elif isinstance(stage, SoupConfig):
             document = dump(SoupStepConfig(stage=stage))
             task = graph.add(soup, name, config=document, base=before, model=after, **shared)
             after = task.outputs["souped"]

@@ -145,7 +145,9 @@ def scope_of(method: str, path: str) -> Scope:
 
 
 def _key_of(scope: AsgiScope) -> str | None:
-    sent = {name: value.decode("latin-1").strip() for name, value in scope.get("headers", ()) if name in HEADERS}
+    sent: dict[bytes, str] = {
+        name: value.decode("latin-1").strip() for name, value in scope.get("headers", ()) if name in HEADERS
+    }
     for name in HEADERS:
         value = sent.get(name, "")
         if name == b"authorization":

@@ -89,4 +89,4 @@ class OmnivecService:
         await host.close()
 
 
-OmnivecService.add_asgi_middleware(Front)
+OmnivecService.add_asgi_middleware(Front)  # type: ignore[attr-defined]  # the decorator made it a service

@@ -144,6 +144,3 @@ class SoupConfig(Config):
     query_task: str | None = Field(None, description="named task whose prefix the validation queries get")
     document_task: str | None = None
     seed: int = 7
-
-
-AnyStage = Annotated[StageConfig | SoupConfig, Field(discriminator="kind")]

@@ -14,6 +14,7 @@ import yaml
 from google.protobuf.json_format import ParseDict
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
 
+from components.mine.config import MineConfig
 from model.training.config import StageConfig
 from pipelines.compiled import ClusterError, compile_yaml, submit
 from pipelines.graph import build
@@ -93,6 +94,22 @@ def test_a_distill_stage_is_a_training_step() -> None:
     config = config.model_copy(update={"stages": (config.stages[0], StageConfig.parse(stage))})
     steps = [step for step in build(config, lambda _: "i").steps if step.component == "train"]
     assert [step.name for step in steps] == ["train-align", "train-distill"]
+
+
+def test_stages_after_mining_train_on_what_it_wrote() -> None:
+    config = load("debug")
+    align, finetune = config.stages[:2]
+    config = config.model_copy(update={"stages": (align, MineConfig(), finetune)})
+    graph = build(config, lambda _: "i")
+    assert [step.name for step in graph.steps if step.component in {"train", "mine"}] == [
+        "train-align", "mine", "train-finetune"
+    ]  # fmt: skip
+    tasks = graph.pipeline.pipeline_spec.root.dag.tasks
+    sources = {
+        name: tasks[name].inputs.artifacts["dataset"].task_output_artifact.producer_task
+        for name in ("train", "mine", "train-2", "evaluate")
+    }
+    assert sources == {"train": "validate", "mine": "validate", "train-2": "mine", "evaluate": "validate"}
 
 
 def test_cluster_settings_reach_the_steps() -> None:

@@ -26,28 +26,41 @@ def test_every_problem_is_reported_at_once_with_its_path() -> None:
 
 
 def test_unknown_stage_kind_names_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"'align'.*'finetune'.*'soup'"):
+    with pytest.raises(ConfigError, match=r"'align'.*'finetune'.*'mine'.*'soup'"):
         load("debug", ["stages.0.kind=pretrain"])
 
 
-@pytest.mark.parametrize("kinds", [["soup"], ["align", "soup", "soup"]])
-def test_soup_needs_a_stage_before_it(kinds: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("kinds", "problem"),
+    [
+        (["soup"], "0 is a soup and needs a training stage right before it"),
+        (["align", "soup", "soup"], "2 is a soup and needs a training stage right before it"),
+        (["align", "mine", "soup"], "1 mines, and no training stage after it"),
+        (["align", "mine"], "1 mines, and no training stage after it"),
+    ],
+)
+def test_stages_that_cannot_follow_each_other(kinds: list[str], problem: str) -> None:
     document = read("debug")
-    by_kind = {stage["kind"]: stage for stage in document["stages"]}
+    by_kind = {"mine": {"kind": "mine"}, **{stage["kind"]: stage for stage in document["stages"]}}
     document["stages"] = [by_kind[kind] for kind in kinds]
-    with pytest.raises(ConfigError, match="needs a training stage right before it"):
+    with pytest.raises(ConfigError, match=problem):
         RunConfig.parse(document)
 
 
 def test_directories_of_other_runs_are_looked_for_before_any_work(tmp_path) -> None:
-    stages = list(read("debug")["stages"])
+    judge = {"kind": "mine", "judge": {"model": str(tmp_path / "judge")}}
+    stages = [read("debug")["stages"][0], judge, *read("debug")["stages"][1:]]
     (tmp_path / "here").mkdir()
     stages[0] = {**stages[0], "kind": "distill", "teacher": {"model": str(tmp_path / "gone")}}
     stages[-1] = {"kind": "soup", "ingredients": [str(tmp_path / "here"), str(tmp_path / "lost")]}
     with pytest.raises(ConfigError) as refused:
         check_directories(RunConfig.parse({**read("debug"), "stages": stages}))
     lines = str(refused.value).splitlines()[1:]
-    assert lines == [f"  stages.0.teacher: {tmp_path}/gone", f"  stages.2.ingredients.1: {tmp_path}/lost"]
+    assert lines == [
+        f"  stages.0.teacher: {tmp_path}/gone",
+        f"  stages.1.judge.model: {tmp_path}/judge",
+        f"  stages.3.ingredients.1: {tmp_path}/lost",
+    ]
     check_directories(load("debug"))
 
 
