@@ -104,7 +104,8 @@ def _video(data: bytes, limits: Limits, budget: Budget) -> str:
     shown = [_img(strip, "image/jpeg", "strip", budget)]
     if len(data) <= ORIGINAL_BYTES:
         if container in CLIPS:
-            shown.append(_player("video", CLIPS[container], data, budget))
+            poster = f'loop poster="{_uri("image/jpeg", _jpeg(clip.frames_FSS3[0]))}" '
+            shown.append(_player("video", CLIPS[container], data, budget, poster))
         elif container == "gif":
             shown.append(_img(data, "image/gif", "moving", budget))
     return _figure("".join(shown), note)
@@ -152,10 +153,10 @@ def _img(data: bytes, kind: str, style: str, budget: Budget) -> str:
     return f'<img class="{style}" loading="lazy" decoding="async" alt="" src="{_uri(kind, data)}">'
 
 
-def _player(tag: str, kind: str, data: bytes, budget: Budget) -> str:
-    if not budget.take(len(data) * 4 // 3):
+def _player(tag: str, kind: str, data: bytes, budget: Budget, extra: str = "") -> str:
+    if not budget.take(len(data) * 4 // 3 + len(extra)):
         return unseen("left out: the page is full (--megabytes)")
-    return f'<{tag} controls preload="none" src="{_uri(kind, data)}"></{tag}>'
+    return f'<{tag} controls {extra}preload="none" src="{_uri(kind, data)}"></{tag}>'
 
 
 def _uri(kind: str, data: bytes) -> str:

@@ -21,7 +21,6 @@ from model.errors import DataError
 
 REASONS = "reasons.jsonl"  # that of data.quarantine, whose reading of manifests is not needed here
 ROWS = "rows-*.parquet"
-PER_STRATUM = 8
 Stratum = tuple[str, ...]
 
 
@@ -87,7 +86,7 @@ def draw(directory: Path, count: int) -> Drawn:
         try:
             for stratum, identity in _strata(path):
                 total += 1
-                _offer(best.setdefault(stratum, []), identity, number)
+                _offer(best.setdefault(stratum, []), identity, number, count)
         except UNREADABLE as error:
             broken[path.name] = str(error)
     if not total:
@@ -130,10 +129,10 @@ def _strata(path: Path) -> Iterator[tuple[Stratum, str]]:
             yield (str(source), str(task), str(split), str((languages or ["none"])[0])), str(identity)
 
 
-def _offer(heap: list[tuple[int, str, int]], identity: str, number: int) -> None:
-    """Keep the records whose hash is smallest."""
+def _offer(heap: list[tuple[int, str, int]], identity: str, number: int, most: int) -> None:
+    """Keep the records whose hash is smallest, no more than could be shown."""
     entry = (-_rank(identity), identity, number)
-    if len(heap) < PER_STRATUM:
+    if len(heap) < most:
         heapq.heappush(heap, entry)
     elif entry[0] > heap[0][0]:
         heapq.heapreplace(heap, entry)
@@ -171,11 +170,11 @@ def _draw_refused(directory: Path, count: int) -> Drawn:
         stratum = (str(sample.row.get("source", "rows")), ",".join(sample.reasons) or "with a refused medium")
         heap = candidates.setdefault(stratum, [])
         heap.append((_rank(str(sample.row.get("id")), str(sample.row.get("raw"))), sample))
-        if len(heap) > 4 * PER_STRATUM:
+        if len(heap) > 2 * count:
             heap.sort(key=lambda entry: entry[0])
-            del heap[PER_STRATUM:]
+            del heap[count:]
     ordered = {
-        stratum: [sample for _, sample in sorted(heap, key=lambda entry: entry[0])[:PER_STRATUM]]
+        stratum: [sample for _, sample in sorted(heap, key=lambda entry: entry[0])]
         for stratum, heap in candidates.items()
     }
     chosen = allocate(ordered, count)
