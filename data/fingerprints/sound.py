@@ -17,6 +17,7 @@ from model.media.mel import HOP, log_mel
 
 PIECE_SECONDS = 4.0
 FRAMES_PER_SECOND = 100
+UNSURE = 0.06  # pieces
 RANGE = 5.0  # powers of ten below the loudest bin: under it codecs differ
 # The ends are cut where so much of the energy has passed: a bound on loudness would jump with a little noise.
 QUIET_SHARE = 0.005
@@ -31,9 +32,16 @@ def sound_hashes(wave_N: NDArray[np.float32]) -> tuple[int, ...]:
         wave_N: mono at 16 kHz, as ``decode_audio`` gives it.
     """
     picture_MT, start, end = _picture(wave_N)
-    pieces = max(1, round((end - start) / (PIECE_SECONDS * FRAMES_PER_SECOND)))
-    edges = np.linspace(start, end, pieces + 1)
-    return tuple(word for low, high in pairwise(edges) for word in _unit(_piece(picture_MT, low, high)))
+    edges = (np.linspace(start, end, pieces + 1) for pieces in _divisions((end - start) / FRAMES_PER_SECOND))
+    return tuple(
+        word for lows in edges for low, high in pairwise(lows) for word in _unit(_piece(picture_MT, low, high))
+    )
+
+
+def _divisions(seconds: float) -> list[int]:
+    """In how many pieces a sound is cut: in either of two where another codec might tip the scales."""
+    exact = seconds / PIECE_SECONDS
+    return sorted({max(1, round(exact - UNSURE)), max(1, round(exact + UNSURE))})
 
 
 def _picture(wave_N: NDArray[np.float32]) -> tuple[NDArray[np.float64], float, float]:

@@ -1,0 +1,147 @@
+"""Media that are alike: candidates decoded and laid over each other.
+
+Shape legend: S x S pixels, 3 colours.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.access import MediaAccess
+from data.audit.candidates import candidates
+from data.audit.edges import Edges
+from data.audit.identities import Identities
+from data.audit.items import Items
+from data.audit.looks import picture_distance
+from data.audit.rules import AuditRules, MediaRules
+from data.audit.sounds import sound_distance, spectrum
+from data.fingerprints.text import normal_text, similarity_word
+from data.probes import PICTURE_SIZE, VIDEO_FRAMES
+from model.encoder import Limits
+from model.errors import ContentError
+from model.progress import progress
+
+KEPT_DECODED = 512
+# Share of the pages of the longer document that must be found in the other, in order.
+LEAST_PAGES = 0.8
+APART = float("inf")
+
+Compare = Callable[[Any, Any, MediaRules], float]
+
+
+def near_media(kind: str, found: Identities, items: Items, homes: dict[int, Path], rules: AuditRules) -> Edges:
+    """Pairs of media of one kind that are alike, with their distance in the unit of the kind (see ``MediaRules``).
+
+    Args:
+        kind: image, audio, video or document.
+        found: their identities.
+        items: of the corpus.
+        homes: a shard that holds each medium.
+        rules: how near is alike.
+    """
+    pairs = candidates(kind, found, rules.media)
+    access, decode, compare = MediaAccess(), _DECODERS[kind], _COMPARE[kind]
+
+    @lru_cache(maxsize=KEPT_DECODED)
+    def decoded(place: int) -> Any:
+        item = int(found.item[place])
+        try:
+            return decode(access(homes[item], items.media[item]), rules.limits)
+        except (ContentError, KeyError):  # probed well, but under other limits or by another decoder
+            return None
+
+    edges = []
+    for a, b in progress(pairs.tolist(), desc=f"{kind} candidates", unit="pair"):
+        first, second = decoded(a), decoded(b)
+        if first is None or second is None:
+            continue
+        distance = compare(first, second, rules.media)
+        if distance < APART:
+            edges.append((int(found.item[a]), int(found.item[b]), distance))
+    return Edges.of(edges)
+
+
+def compare_pictures(a: NDArray[np.uint8], b: NDArray[np.uint8], rules: MediaRules) -> float:
+    """Greatest local difference, or infinity when that is too much."""
+    distance = picture_distance(a, b)
+    return distance if distance <= rules.picture else APART
+
+
+def compare_clips(a: Sequence[NDArray[np.uint8]], b: Sequence[NDArray[np.uint8]], rules: MediaRules) -> float:
+    """The worst of the frames, which must be as many and in the same order."""
+    if len(a) != len(b):
+        return APART
+    worst = 0.0
+    for one, other in zip(a, b, strict=True):
+        worst = max(worst, compare_pictures(one, other, rules))
+        if worst == APART:
+            break
+    return worst
+
+
+def compare_sounds(a: NDArray[np.float32], b: NDArray[np.float32], rules: MediaRules) -> float:
+    """Mean difference at the best shift."""
+    distance = sound_distance(a, b)
+    return distance if distance <= rules.sound else APART
+
+
+def compare_documents(a: Sequence[Any], b: Sequence[Any], rules: MediaRules) -> float:
+    """Share of the pages of the longer one that are not found in the other, in order."""
+    matched, at = 0, 0
+    short, long = sorted((a, b), key=len)
+    for page in short:
+        place = next((p for p in range(at, len(long)) if _same_page(page, long[p], rules)), None)
+        if place is not None:
+            matched, at = matched + 1, place + 1
+    return 1 - matched / len(long) if matched >= LEAST_PAGES * len(long) else APART
+
+
+def _same_page(a: Any, b: Any, rules: MediaRules) -> bool:
+    """By text where both have some, else by looks."""
+    (pixels, word), (other_pixels, other_word) = a, b
+    if word and other_word:
+        return (word ^ other_word).bit_count() <= rules.page_bits
+    return picture_distance(pixels, other_pixels) <= rules.picture
+
+
+def _image(data: bytes, limits: Limits) -> NDArray[np.uint8]:
+    from model.media.image import decode_image
+
+    return decode_image(data, limits, size=PICTURE_SIZE)
+
+
+def _video(data: bytes, limits: Limits) -> list[NDArray[np.uint8]]:
+    from model.media.video import decode_video
+
+    return list(decode_video(data, limits, size=PICTURE_SIZE, max_frames=VIDEO_FRAMES).frames_FSS3)
+
+
+def _audio(data: bytes, limits: Limits) -> NDArray[np.float32]:
+    from model.media.audio import decode_audio
+
+    return spectrum(decode_audio(data, limits))
+
+
+def _document(data: bytes, limits: Limits) -> list[tuple[NDArray[np.uint8] | None, int]]:
+    from model.media.document import decode_document
+
+    pages = decode_document(data, limits, size=PICTURE_SIZE, text=True)
+    return [(page.pixels_SS3, similarity_word(normal_text(page.text))) for page in pages]
+
+
+_DECODERS: dict[str, Callable[[bytes, Limits], Any]] = {
+    "image": _image,
+    "audio": _audio,
+    "video": _video,
+    "document": _document,
+}
+_COMPARE: dict[str, Compare] = {
+    "image": compare_pictures,
+    "audio": compare_sounds,
+    "video": compare_clips,
+    "document": compare_documents,
+}
