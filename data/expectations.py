@@ -1,150 +1,154 @@
-"""The Great Expectations suite over the manifest: each rule names the reason under which it refuses or reports rows."""
+"""The Great Expectations suites over the tables of the manifest, run and read."""
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from data.records import SPLITS
-from model.config import Config
+from data.columns import TABLES
+from data.known_expectations import EXPECTATIONS
+from data.rules import Rule
+from model.errors import ConfigError
 
 if TYPE_CHECKING:
-    from great_expectations.core import ExpectationSuiteValidationResult
+    from great_expectations.core import ExpectationSuiteValidationResult, ExpectationValidationResult
     from great_expectations.expectations import Expectation
     from pandas import DataFrame
 
-Severity = Literal["critical", "warning"]
-REQUIRED = ("id", "task", "source", "license", "group", "split")
+    from data.manifest import Manifest
 
-
-class Ranges(Config):
-    """Bounds, inclusive, of what a record may hold; ``warning`` rules, since a long text is cut and not wrong."""
-
-    tasks: tuple[str, ...] = (
-        "text_to_image",
-        "speech_to_text",
-        "speech_to_image",
-        "text_to_video",
-        "composed_to_image",
-        "bitext",
-        "heading_to_passage",
-        "docstring_to_code",
-    )
-    text_chars: tuple[int, int] = (1, 8_000)
-    image_pixels: tuple[int, int] = (24 * 24, 40_000_000)
-    audio_seconds: tuple[float, float] = (0.1, 60.0)
-    media_bytes: tuple[int, int] = (32, 20_000_000)
+SHOWN = 20
+ROW_LISTS = ("unexpected_list", "unexpected_index_list", "partial_unexpected_index_list", "partial_unexpected_list")
 
 
 @dataclass(frozen=True)
-class Rule:
-    """One expectation.
+class Outcome:
+    """How one rule fared.
 
     Attributes:
-        reason: why a row is refused (critical) or reported (warning).
-        severity: what happens to unexpected rows.
-        kind: class name in ``great_expectations.expectations``.
-        arguments: its arguments.
-        reason_column: manifest column that holds a more exact reason than ``reason``.
+        rule: the rule.
+        checked: rows of its table that it judged.
+        unexpected: those that break it; ``None`` for a rule about a whole table.
+        success: whether it is kept as often as it must be.
+        observed: what a rule about a whole table found.
     """
 
-    reason: str
-    severity: Severity
-    kind: str
-    arguments: dict[str, Any] = field(default_factory=dict)
-    reason_column: str | None = None
+    rule: Rule
+    checked: int
+    unexpected: int | None
+    success: bool
+    observed: Any = None
 
-    def build(self) -> "Expectation":
-        """Make the expectation; ``meta`` carries the reason into the result."""
-        import great_expectations.expectations as known
-
-        make: type[Expectation] = getattr(known, self.kind)
-        return make(**self.arguments, severity=self.severity, meta={"reason": self.reason})
-
-
-def rules(ranges: Ranges) -> list[Rule]:
-    """All rules, in the order of the report."""
-    return [
-        *(Rule(f"{name}_missing", "critical", "ExpectColumnValuesToNotBeNull", {"column": name}) for name in REQUIRED),
-        Rule("duplicate_id", "critical", "ExpectColumnValuesToBeUnique", {"column": "id"}),
-        _among("unknown_task", "task", ranges.tasks),
-        _among("unknown_split", "split", SPLITS),
-        _true("source_is_not_shard", "source_ok"),
-        _among("license_not_allowed", "license_state", ["allowed", "malformed"]),
-        _among("license_malformed", "license_state", ["allowed", "refused"]),
-        _true("language_tag_invalid", "languages_ok"),
-        _among("language_script_mismatch", "script", ["ok", "latin_only"]),
-        _among("latin_in_other_script", "script", ["ok", "script_mismatch"], "warning"),
-        Rule(
-            "split_is_not_group_hash",
-            "critical",
-            "ExpectColumnPairValuesToBeEqual",
-            {"column_A": "split", "column_B": "expected_split", "ignore_row_if": "either_value_is_missing"},
-        ),
-        _false("group_in_two_splits", "group_leaks"),
-        _true("evaluation_only_source", "evaluation_only_ok"),
-        _true("query_missing", "has_query"),
-        _true("positive_missing", "has_positives"),
-        _false("malformed_part", "malformed_part"),
-        _false("text_empty", "text_empty"),
-        _among("media_unusable", "media_state", ["ok"], reason_column="media_state"),
-        _among("media_blank", "media_blank", [False], "warning"),
-        _between("text_length", "text_chars", ranges.text_chars),
-        _between("image_pixels", "image_pixels", ranges.image_pixels),
-        _between("audio_seconds", "audio_seconds", ranges.audio_seconds),
-        _between("media_bytes", "media_bytes", ranges.media_bytes),
-    ]
-
-
-def _among(
-    reason: str, column: str, values: Sequence[Any], severity: Severity = "critical", reason_column: str | None = None
-) -> Rule:
-    arguments = {"column": column, "value_set": list(values)}
-    return Rule(reason, severity, "ExpectColumnValuesToBeInSet", arguments, reason_column)
-
-
-def _true(reason: str, column: str) -> Rule:
-    return _among(reason, column, [True])
-
-
-def _false(reason: str, column: str) -> Rule:
-    return _among(reason, column, [False])
-
-
-def _between(reason: str, column: str, bounds: tuple[float, float]) -> Rule:
-    low, high = bounds
-    arguments = {"column": column, "min_value": low, "max_value": high}
-    return Rule(f"{reason}_out_of_range", "warning", "ExpectColumnValuesToBeBetween", arguments)
+    def sentence(self) -> str:
+        """What is wrong in words."""
+        if self.unexpected is None:
+            return f"{self.rule.reason}: {self.rule.kind} {self.rule.arguments} does not hold, found {self.observed}"
+        kept = 1 - self.unexpected / max(1, self.checked)
+        return (
+            f"{self.rule.reason}: {kept:.2%} of {self.checked} {self.rule.table} keep it, {self.rule.mostly:.2%} must"
+        )
 
 
 @dataclass(frozen=True)
 class Findings:
-    """Reasons by manifest index, and Great Expectations' own result."""
+    """Reasons by record, how each rule fared, and Great Expectations' own results by table."""
 
     refused: dict[int, list[str]]
     reported: dict[int, list[str]]
-    result: "ExpectationSuiteValidationResult"
+    outcomes: list[Outcome]
+    results: dict[str, "ExpectationSuiteValidationResult"]
+
+    @property
+    def stops(self) -> list[str]:
+        """Rules that stop the run: about a whole table, or kept by too few rows."""
+        return [
+            outcome.sentence()
+            for outcome in self.outcomes
+            if outcome.rule.severity == "fail"
+            and not outcome.success
+            and (outcome.unexpected is None or outcome.rule.mostly is not None)
+        ]
 
 
-def validate(manifest: "DataFrame", ranges: Ranges) -> Findings:
-    """Run the suite over the manifest."""
-    suite = rules(ranges)
-    result = _run(manifest, suite)
-    by_reason = {rule.reason: rule for rule in suite}
-    refused: dict[int, list[str]] = {}
-    reported: dict[int, list[str]] = {}
-    for outcome in result.results:
-        rule = by_reason[outcome.expectation_config.meta["reason"]]
-        if outcome.exception_info.get("raised_exception"):
-            raise RuntimeError(f"expectation {rule.reason} failed to run: {outcome.exception_info}")
-        target = refused if rule.severity == "critical" else reported
-        rows = outcome.result.get("unexpected_index_list") or []
-        exact = manifest[rule.reason_column] if rule.reason_column else None
-        for row in rows:
-            target.setdefault(int(row), []).append(rule.reason if exact is None else str(exact[row]))
-    return Findings(refused, reported, result)
+def build_suites(suite: Sequence[Rule]) -> dict[str, list["Expectation"]]:
+    """Make the expectations of each table; cheap, so done before any work.
+
+    Raises:
+        ConfigError: an argument does not suit its expectation.
+    """
+    built: dict[str, list[Expectation]] = {}
+    problems = []
+    for rule in suite:
+        try:
+            built.setdefault(rule.table, []).append(rule.build())
+        except (ValueError, TypeError) as error:
+            problems.append(f"  {rule.reason} ({rule.kind} {rule.arguments}): {error}")
+    if problems:
+        raise ConfigError("\n".join(["expectations that cannot be made; correct their arguments:", *problems]))
+    return built
 
 
-def _run(manifest: "DataFrame", suite: Sequence[Rule]) -> "ExpectationSuiteValidationResult":
+def validate(manifest: "Manifest", suite: Sequence[Rule]) -> Findings:
+    """Run the rules over the tables."""
+    findings = Findings({}, {}, [], {})
+    for table, expectations in build_suites(suite).items():
+        own = {rule.reason: rule for rule in suite if rule.table == table}
+        result = _run(table, manifest.table(table), expectations, own.values())
+        for found in result.results:
+            _read(found, own[found.expectation_config.meta["reason"]], manifest, findings)
+        findings.results[table] = result
+    order = {rule.reason: at for at, rule in enumerate(suite)}
+    findings.outcomes.sort(key=lambda outcome: order[outcome.rule.reason])
+    return findings
+
+
+def _read(found: "ExpectationValidationResult", rule: Rule, manifest: "Manifest", findings: Findings) -> None:
+    """Take the rows out of one result, and cut its lists, which would swell the page."""
+    if found.exception_info.get("raised_exception"):
+        if rule.own:
+            raise ConfigError(
+                f"expectation {rule.reason} ({rule.kind} {rule.arguments}) cannot be computed on its column: "
+                f"{found.exception_info.get('exception_message')}; correct it or leave it out"
+            )
+        raise RuntimeError(f"expectation {rule.reason} failed to run: {found.exception_info}")
+    details = found.result
+    judges_rows = EXPECTATIONS[rule.kind].rows
+    count = int(details.get("unexpected_count") or 0) if judges_rows else None
+    rows = int(details.get("element_count") or 0)
+    findings.outcomes.append(Outcome(rule, rows, count, bool(found.success), details.get("observed_value")))
+    if judges_rows:
+        target = findings.refused if rule.severity == "fail" else findings.reported
+        exact = manifest.table(rule.table)[rule.reason_column] if rule.reason_column else None
+        for row in manifest.affected(rule.table, details.get("unexpected_index_list") or []):
+            reason = rule.reason if exact is None else str(exact.iloc[row])
+            target.setdefault(int(row), []).append(reason)
+    for name in ROW_LISTS:
+        if name in details:
+            details[name] = details[name][:SHOWN]
+    details.pop("unexpected_index_query", None)
+
+
+def _run(
+    table: str, frame: "DataFrame", expectations: Sequence["Expectation"], suite: Any
+) -> "ExpectationSuiteValidationResult":
+    import great_expectations as gx
+
+    # Only what the rules look at: every column costs time.
+    wanted = {column for rule in suite for column in rule.columns}
+    columns = [name for name in TABLES[table] if name in wanted] or [next(iter(TABLES[table]))]
+    batch = (
+        _context()
+        .data_sources.add_pandas(table)
+        .add_dataframe_asset(table)
+        .add_batch_definition_whole_dataframe("all")
+        .get_batch(batch_parameters={"dataframe": frame[columns]})
+    )
+    # Not a ValidationDefinition: its store copies every list of rows several times, minutes for a million of them.
+    made = gx.ExpectationSuite(name=table, expectations=list(expectations))
+    return batch.validate(made, result_format={"result_format": "COMPLETE"})
+
+
+def _context() -> Any:
     import great_expectations as gx
     from great_expectations.data_context.types.base import (
         DataContextConfig,
@@ -157,26 +161,11 @@ def _run(manifest: "DataFrame", suite: Sequence[Rule]) -> "ExpectationSuiteValid
         analytics_enabled=False,
         progress_bars=ProgressBarsConfig(globally=False),
     )
-    context = gx.get_context(mode="ephemeral", project_config=settings)
-    batch = context.data_sources.add_pandas("corpus").add_dataframe_asset("manifest")
-    definition = gx.ValidationDefinition(
-        name="manifest",
-        data=batch.add_batch_definition_whole_dataframe("all"),
-        suite=context.suites.add(gx.ExpectationSuite(name="manifest", expectations=[rule.build() for rule in suite])),
-    )
-    # Only what the rules look at: every column costs time.
-    columns = sorted(
-        {v for rule in suite for k, v in rule.arguments.items() if k in ("column", "column_A", "column_B")}
-    )
-    return context.validation_definitions.add(definition).run(
-        batch_parameters={"dataframe": manifest[columns]}, result_format={"result_format": "COMPLETE"}
-    )
+    return gx.get_context(mode="ephemeral", project_config=settings)
 
 
 def data_docs(result: "ExpectationSuiteValidationResult") -> str:
     """Great Expectations' validation page without its scripts and style sheets, which it would load from the net."""
-    import re
-
     from great_expectations.render.renderer import ValidationResultsPageRenderer
     from great_expectations.render.view import DefaultJinjaPageView
 

@@ -1,134 +1,212 @@
-"""The manifest: one row for each record of a corpus, with everything that can be checked about it in columns."""
+"""The manifest: everything that can be checked about a corpus, in columns of three tables, in little memory.
+
+``records`` has a row for each record, ``media`` for each medium of a shard, ``texts`` for each distinct text of a
+shard; ``Uses`` says which records use which media and texts. Shards are read in pieces (:mod:`data.scan`).
+"""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from data.languages import is_language_tag, script_problem
 from data.licenses import is_allowed
-from data.probes import Probe
-from data.shards import SCHEMA, shard_paths
+from data.probe_store import ShardProbes
+from data.record_facts import SEPARATOR, RecordFacts, describe_records
+from data.records import SPLITS
+from data.scan import UNREADABLE, Shard
 from data.splits import split_of
-from model.content import Modality
 from model.errors import DataError
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
-ROLES = ("query", "positives", "negatives")
-BITEXT = "bitext"
+# Columns of the media and text tables that rules see, and the probe columns behind them.
+MEDIA_COLUMNS = {
+    "media_modality": "modality",
+    "media_container": "container",
+    "media_bytes": "size",
+    "media_code": "code",
+    "media_blank": "blank",
+    "image_width": "width",
+    "image_height": "height",
+    "image_pixels": "pixels",
+    "audio_seconds": "seconds",
+    "audio_rate": "rate",
+    "audio_channels": "channels",
+    "audio_silence": "silence",
+    "video_width": "width",
+    "video_height": "height",
+    "video_seconds": "seconds",
+    "video_frames": "frames",
+    "document_pages": "frames",
+}
+TEXT_COLUMNS = {
+    "text_chars": "characters",
+    "text_letters": "letters",
+    "text_script": "script",
+    "text_language": "language",
+    "text_confidence": "confidence",
+    "text_replaced": "replaced",
+    "text_controls": "controls",
+    "text_mojibake": "mojibake",
+}
 
 
 @dataclass(frozen=True)
-class Shard:
-    """One shard as tables; ``first`` is the manifest index of its first record."""
+class Uses:
+    """Which records use what: pairs of a row of ``records`` and a row of another table."""
 
-    path: Path
-    first: int
-    records: pa.Table
-    media: pa.Table
+    records: NDArray[np.int32]
+    rows: NDArray[np.int32]
+
+    def of(self, rows: Collection[int]) -> NDArray[np.int32]:
+        """The records that use any of ``rows``, each once."""
+        return np.unique(self.records[np.isin(self.rows, np.fromiter(rows, np.int32))])
 
 
-def read_shards(directory: Path) -> tuple[list[Shard], dict[str, str]]:
-    """Read every shard of a corpus.
+@dataclass(frozen=True)
+class Manifest:
+    """The tables; the index of ``records`` is a record's position over all shards."""
 
-    Returns:
-        The readable shards, and what is wrong with each of the others by file name.
+    records: "DataFrame"
+    media: "DataFrame"
+    texts: "DataFrame"
+    media_uses: Uses
+    text_uses: Uses
+
+    def table(self, name: str) -> "DataFrame":
+        """A table by name."""
+        return {"records": self.records, "media": self.media, "texts": self.texts}[name]
+
+    def affected(self, name: str, rows: Collection[int]) -> Iterable[int]:
+        """The records that rows of a table stand for."""
+        if name == "records":
+            return rows
+        uses = self.media_uses if name == "media" else self.text_uses
+        return map(int, uses.of(rows))
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """One shard as far as it was read: its place, its findings and the facts about its records."""
+
+    shard: Shard
+    probes: ShardProbes
+    facts: RecordFacts
+
+
+def scan(found: ShardProbes, first: int) -> Scanned:
+    """Read the records of a shard.
+
+    Args:
+        found: the probes of the shard.
+        first: manifest index of its first record.
 
     Raises:
-        DataError: there is no shard at all.
+        DataError: the shard cannot be read.
     """
-    shards: list[Shard] = []
-    broken: dict[str, str] = {}
-    first = 0
-    for path in shard_paths(directory):
-        try:
-            table = pq.read_table(path)
-            is_media = pc.fill_null(pc.equal(table["kind"], "media"), False)
-            if table.schema.remove_metadata() != SCHEMA:
-                raise DataError(f"columns {table.schema.names} are not those of a shard ({SCHEMA.names})")
-        except (pa.ArrowException, OSError, KeyError, DataError) as error:
-            broken[path.name] = f"{type(error).__name__}: {error}"
-            continue
-        records = table.filter(pc.invert(is_media))
-        shards.append(Shard(path, first, records, table.filter(is_media)))
-        first += records.num_rows
-    return shards, broken
-
-
-def media_items(shards: Iterable[Shard]) -> Iterable[tuple[str, str, bytes]]:
-    """(digest, modality, bytes) of every media row, each distinct digest of a shard once."""
-    for shard in shards:
-        for digest, modality, data in zip(*(shard.media[c] for c in ("id", "modality", "bytes")), strict=True):
-            yield str(digest.as_py()), str(modality.as_py()), data.as_py() or b""
+    try:
+        facts = describe_records(found)
+    except UNREADABLE as error:
+        raise DataError(f"{type(error).__name__}: {error}") from error
+    shard = Shard(found.shard, first, facts.columns.num_rows, found.media.num_rows)
+    return Scanned(shard, ShardProbes(found.shard, found.media, facts.texts), facts)
 
 
 def build_manifest(
-    shards: Sequence[Shard], probes: Sequence[Probe], *, allowed: Collection[str], evaluation_only: Collection[str]
-) -> "DataFrame":
+    scanned: Sequence[Scanned], *, allowed: Collection[str], evaluation_only: Collection[str]
+) -> Manifest:
     """Make the manifest.
 
     Args:
-        shards: tables of the corpus.
-        probes: findings, in the order of :func:`media_items`.
+        scanned: readable shards in order.
         allowed: SPDX names that a licence expression may use.
         evaluation_only: sources whose records must all be in the test split.
-
-    Returns:
-        One row per record; its index is the record's position over all shards.
     """
+    records = _frame([item.facts.columns for item in scanned])
+    _describe_rows(records, scanned, allowed, evaluation_only)
+    media = _frame([item.probes.media.drop_columns(["hashes"]) for item in scanned])
+    texts = _frame([item.facts.texts for item in scanned])
+    _name_media(media, scanned)
+    texts["shard"] = _shards(scanned, [item.facts.texts.num_rows for item in scanned])
+    texts = texts.rename(columns={probe: name for name, probe in TEXT_COLUMNS.items()})
+    media_uses = _uses([(i.facts.media_uses, i.shard.media, i.shard.first) for i in scanned])
+    text_uses = _uses([(i.facts.text_uses, i.facts.texts.num_rows, i.shard.first) for i in scanned])
+    return Manifest(records, media, texts, media_uses, text_uses)
+
+
+def _frame(tables: list[pa.Table]) -> "DataFrame":
+    """Tables below one another as a frame: categories for dictionaries, Arrow's strings instead of objects."""
     import pandas as pd
 
-    columns = ["id", "task", "source", "languages", "license", "group", "split"]
-    frames = [shard.records.select(columns).to_pandas().assign(shard=shard.path.name) for shard in shards]
-    frame: DataFrame = pd.concat(frames, ignore_index=True)
-    frame["languages"] = [tuple(tags) if tags is not None else () for tags in frame["languages"]]
-    parts = pd.concat([_parts(shard) for shard in shards], ignore_index=True)
-    _describe_row(frame, allowed, evaluation_only)
-    _describe_texts(frame, parts)
-    _describe_media(frame, parts, shards, probes)
+    whole = pa.concat_tables(tables).unify_dictionaries()
+    text = pd.StringDtype("pyarrow", na_value=np.nan)
+    frame: DataFrame = whole.to_pandas(types_mapper=lambda kind: text if kind == pa.string() else None)
     return frame
 
 
-def parts_of(records: pa.Table, role: str) -> tuple[pa.Array, pa.StructArray]:
-    """All parts of one role of the records, and for each the position of its record."""
-    column = records[role].combine_chunks()
-    rows, parts = pc.list_parent_indices(column), pc.list_flatten(column)
-    if role != "query":  # a list of contents
-        rows, parts = rows.take(pc.list_parent_indices(parts)), pc.list_flatten(parts)
-    return rows, parts
-
-
-def _parts(shard: Shard) -> "DataFrame":
-    """Every part of every content of a shard: record (manifest index), role, modality, text, media."""
+def _shards(scanned: Sequence[Scanned], rows: list[int]) -> Any:
     import pandas as pd
 
-    found = []
-    for role in ROLES:
-        rows, parts = parts_of(shard.records, role)
-        fields = {name: parts.field(name).to_pandas() for name in ("modality", "text", "media")}
-        found.append(pd.DataFrame({"record": rows.to_pandas() + shard.first, "role": role, **fields}))
-    # The type is set because a role may be empty.
-    return pd.concat(found, ignore_index=True).astype({"record": "int64"})
+    names = [item.shard.path.name for item in scanned]
+    return pd.Categorical.from_codes(np.repeat(np.arange(len(names)), rows), names)
 
 
-def _describe_row(frame: "DataFrame", allowed: Collection[str], evaluation_only: Collection[str]) -> None:
-    homes = {group: split_of(group) for group in frame["group"].dropna().unique()}
-    frame["expected_split"] = frame["group"].map(homes)
+def _uses(found: list[tuple[NDArray[np.int32], int, int]]) -> Uses:
+    """Number the pairs of each shard on over all of them."""
+    records, rows, start = [], [], 0
+    for pairs, count, first in found:
+        records.append(pairs[:, 0] + np.int32(first))
+        rows.append(pairs[:, 1] + np.int32(start))
+        start += count
+    return Uses(np.concatenate(records), np.concatenate(rows))
+
+
+def _describe_rows(
+    frame: "DataFrame", scanned: Sequence[Scanned], allowed: Collection[str], evaluation_only: Collection[str]
+) -> None:
+    frame["shard"] = _shards(scanned, [item.shard.records for item in scanned])
+    frame["split"], frame["expected_split"] = _splits(frame)
     frame["evaluation_only_ok"] = ~frame["source"].isin(list(evaluation_only)) | (frame["split"] == "test")
-    frame["source_ok"] = frame["source"] == frame["shard"].str.removesuffix(".parquet")
-    verdicts = {expression: _license(expression, allowed) for expression in frame["license"].dropna().unique()}
-    frame["license_state"] = frame["license"].map(verdicts)
-    spread = frame.groupby("group", dropna=True)["split"].nunique()
-    # Of a group in two splits only the rows that are away from home are wrong.
-    frame["group_leaks"] = (frame["group"].map(spread) > 1) & (frame["split"] != frame["expected_split"])
-    tags = {languages: bool(languages) and all(map(is_language_tag, languages)) for languages in {*frame["languages"]}}
-    frame["languages_ok"] = frame["languages"].map(tags.__getitem__)
+    frame["source_ok"] = _source_ok(frame)
+    frame["license_state"] = _by_category(frame["license"], lambda expression: _license(expression, allowed))
+    frame["group_leaks"] = _leaks(frame)
+    frame["languages"] = _by_category(frame["languages"], lambda joined: joined.replace(SEPARATOR, " "))
+
+
+def _splits(frame: "DataFrame") -> tuple["Series[Any]", "Series[Any]"]:
+    """The split of each record and the one its group belongs to, as categories that can be compared."""
+    import pandas as pd
+
+    codes, groups = pd.factorize(frame["group"])
+    names = pd.CategoricalDtype(sorted({*frame["split"].cat.categories, *SPLITS}))
+    homes = np.array([SPLITS.index(split_of(group)) for group in groups] + [-1], dtype=np.int8)
+    expected = pd.Categorical.from_codes(homes[codes], list(SPLITS)).astype(names)
+    return frame["split"].astype(names), pd.Series(expected, index=frame.index)
+
+
+def _source_ok(frame: "DataFrame") -> NDArray[np.bool_]:
+    """Whether a record lies in a shard of its source."""
+    sources, shards = frame["source"].cat, frame["shard"].cat
+    legal = [
+        i * len(shards.categories) + j
+        for i, source in enumerate(sources.categories)
+        for j, shard in enumerate(shards.categories)
+        if is_shard_of(shard, source)
+    ]
+    pairs = sources.codes.to_numpy(np.int64) * len(shards.categories) + shards.codes.to_numpy()
+    return np.isin(pairs, np.array(legal, dtype=np.int64))
+
+
+def is_shard_of(shard: str, source: Any) -> bool:
+    """Whether a shard of this name may hold records of a source: ``<source>.parquet`` or ``<source>-00000.parquet``."""
+    stem = Path(shard).stem
+    head, _, number = stem.rpartition("-")
+    return stem == source or (head == source and len(number) == 5 and number.isdecimal())
 
 
 def _license(expression: str, allowed: Collection[str]) -> str:
@@ -138,60 +216,24 @@ def _license(expression: str, allowed: Collection[str]) -> str:
         return "malformed"
 
 
-def _describe_texts(frame: "DataFrame", parts: "DataFrame") -> None:
-    is_text = parts["modality"] == Modality.TEXT.value
-    known = parts["modality"].isin([m.value for m in Modality])
-    wrong = ~known | (is_text & parts["media"].notna()) | (~is_text & (parts["text"].notna() | parts["media"].isna()))
-    frame["malformed_part"] = frame.index.isin(parts.loc[wrong, "record"])
-    for role in ("query", "positives"):
-        frame[f"has_{role}"] = frame.index.isin(parts.loc[parts["role"] == role, "record"])
-    texts = parts[is_text]
-    frame["text_chars"] = texts["text"].str.len().groupby(texts["record"]).max().reindex(frame.index).astype("float64")
-    empty = texts["text"].isna() | (texts["text"].str.strip() == "")
-    frame["text_empty"] = frame.index.isin(texts.loc[empty, "record"])
-    frame["script"] = _script_problems(frame, texts[~empty])
+def _by_category(column: "Series[Any]", verdict: Any) -> "Series[Any]":
+    """Judge each category once."""
+    verdicts = {value: verdict(value) for value in column.cat.categories}
+    return column.map(verdicts).astype("category")
 
 
-def _script_problems(frame: "DataFrame", texts: "DataFrame") -> "Series[str]":
-    """Worst script problem of each record, ``ok`` without one."""
-    found: dict[int, str] = {}
-    known: dict[tuple[str, tuple[str, ...]], str | None] = {}
-    languages, tasks = frame["languages"].to_dict(), frame["task"].to_dict()
-    for record, role, text in zip(texts["record"], texts["role"], texts["text"], strict=True):
-        key = (text, _tags(languages[record], tasks[record], role))
-        if key not in known:
-            known[key] = script_problem(*key)
-        problem = known[key]
-        if problem and found.get(record) != "script_mismatch":
-            found[record] = problem
-    return frame.index.map(found).fillna("ok").to_series(index=frame.index)
+def _leaks(frame: "DataFrame") -> "Series[bool]":
+    """Of a group in two splits only the rows that are away from home are wrong."""
+    pairs = frame[["group", "split"]].dropna().drop_duplicates()
+    spread = pairs.loc[pairs["group"].duplicated(keep=False), "group"]
+    return frame["group"].isin(spread) & (frame["split"] != frame["expected_split"])
 
 
-def _tags(languages: tuple[str, ...], task: str, role: str) -> tuple[str, ...]:
-    """Tags that a text may be in: of bitext the first is the query's, otherwise a text may fit any of them."""
-    if task != BITEXT or len(languages) < 2:
-        return languages
-    return languages[:1] if role == "query" else languages[1:]
-
-
-def _describe_media(frame: "DataFrame", parts: "DataFrame", shards: Sequence[Shard], probes: Sequence[Probe]) -> None:
-    import pandas as pd
-
-    owners = [shard.path.name for shard in shards for _ in range(shard.media.num_rows)]
-    names = ("code", "blank", "size", "pixels", "seconds")
-    fields: dict[str, Any] = {name: [getattr(probe, name) for probe in probes] for name in names}
-    # Without a type, a column of None only is of objects, which pandas aggregates row by row.
-    numbers = {name: pd.Series(fields.pop(name), dtype="float64") for name in ("size", "pixels", "seconds")}
-    digests, modalities = [p.digest for p in probes], [p.modality for p in probes]
-    findings = pd.DataFrame({"shard": owners, "media": digests, "is": modalities, **fields, **numbers})
-    used = parts[parts["media"].notna()].assign(shard=lambda t: frame["shard"].to_numpy()[t["record"]])
-    joined = used.merge(findings.drop_duplicates(["shard", "media"]), on=["shard", "media"], how="left")
-    joined.loc[joined["is"].notna() & (joined["is"] != joined["modality"]), "code"] = "media_modality_mismatch"
-    joined.loc[joined["is"].isna(), "code"] = "media_missing"
-    # Several items of a record may be wrong: the first reason stands for the record.
-    codes = joined[joined["code"].notna()].drop_duplicates("record").set_index("record")["code"]
-    frame["media_state"] = codes.reindex(frame.index).fillna("ok")
-    frame["media_blank"] = frame.index.isin(joined.loc[joined["blank"].eq(True), "record"])
-    by_record = joined.groupby("record")
-    for column, source in (("media_bytes", "size"), ("image_pixels", "pixels"), ("audio_seconds", "seconds")):
-        frame[column] = by_record[source].max().reindex(frame.index)
+def _name_media(frame: "DataFrame", scanned: Sequence[Scanned]) -> None:
+    """Columns by what they are of: ``image_width`` is empty for a clip, ``video_width`` for a picture."""
+    frame["pixels"] = frame["width"].astype("float64") * frame["height"]
+    for name, probe in MEDIA_COLUMNS.items():
+        of = name.partition("_")[0]
+        frame[name] = frame[probe] if of == "media" else frame[probe].where(frame["modality"] == of)
+    frame["shard"] = _shards(scanned, [item.shard.media for item in scanned])
+    frame.drop(columns=sorted({*MEDIA_COLUMNS.values(), "silent", "finite"} - {"message"}), inplace=True)

@@ -1,17 +1,26 @@
-"""Divide a corpus into accepted and refused rows; nothing is dropped, and what was written is counted again."""
+"""Divide a corpus into accepted and refused rows; nothing is dropped, and what was written is counted again.
+
+Shards are rewritten in pieces, so that memory does not grow with them.
+"""
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from data.manifest import ROLES, Shard, parts_of
-from data.probes import Probe
-from data.shards import FORMAT, MEDIA_ROWS_PER_GROUP, SCHEMA
+from data.manifest import Scanned
+from data.probe_store import ShardProbes, write_tables
+from data.scan import count_rows, media_batches, record_batches
+from data.shards import FORMAT, SCHEMA
+from model.encoder import Limits
 from model.errors import DataError
 
 REASONS = "reasons.jsonl"
@@ -19,43 +28,65 @@ REASONS = "reasons.jsonl"
 
 @dataclass(frozen=True)
 class Divided:
-    """One shard with its verdicts: reasons by record position, and the refused media."""
+    """One shard with its verdicts: reasons by record position."""
 
-    shard: Shard
+    scanned: Scanned
     refused: Mapping[int, list[str]]
-    bad_media: Mapping[str, Probe]
+
+    @property
+    def path(self) -> Path:
+        """The shard."""
+        return self.scanned.shard.path
+
+    @property
+    def records(self) -> int:
+        """Records that came in."""
+        return self.scanned.shard.records
 
     @property
     def untouched(self) -> bool:
         """Whether everything in the shard is accepted."""
-        return not self.refused and not self.bad_media
+        return not self.refused and not len(self.bad)
 
-    def records(self, *, accepted: bool) -> pa.Table:
-        """Accepted or refused record rows."""
-        table = self.shard.records
-        return table.filter(pa.array([(row in self.refused) != accepted for row in range(table.num_rows)]))
+    @cached_property
+    def bad(self) -> NDArray[np.int64]:
+        """Rows of the refused media."""
+        return np.flatnonzero(self.scanned.probes.media["code"].is_valid().to_numpy())
+
+    def media(self, *, accepted: bool) -> NDArray[np.int64]:
+        """Rows of the media that go with the accepted records, or with the refused ones, where all bad ones go too."""
+        uses = self.scanned.facts.media_uses
+        rows = uses[self._are_refused(uses[:, 0]) != accepted, 1]
+        return np.setdiff1d(rows, self.bad) if accepted else np.union1d(rows, self.bad)
+
+    def accepted_probes(self) -> ShardProbes:
+        """What is known of the accepted media and texts."""
+        found = self.scanned.probes
+        if self.untouched:
+            return found
+        uses = self.scanned.facts.text_uses
+        texts = np.unique(uses[~self._are_refused(uses[:, 0]), 1])
+        media = self.media(accepted=True)
+        return ShardProbes(self.path, found.media.take(pa.array(media)), found.texts.take(pa.array(texts)))
+
+    def _are_refused(self, records: NDArray[np.int32]) -> NDArray[np.bool_]:
+        return np.isin(records, np.fromiter(self.refused, np.int32))
 
 
-def divide(shards: Sequence[Shard], refused: Mapping[int, list[str]], probes: Sequence[Probe]) -> list[Divided]:
-    """Assign verdicts to shards.
-
-    Args:
-        shards: all readable shards.
-        refused: reasons by manifest index.
-        probes: findings in stored order of the media of all shards.
-    """
-    divided, at = [], 0
-    for shard in shards:
-        found = probes[at : at + shard.media.num_rows]
-        at += shard.media.num_rows
-        rows = range(shard.first, shard.first + shard.records.num_rows)
-        own = {row - shard.first: refused[row] for row in rows if row in refused}
-        divided.append(Divided(shard, own, {probe.digest: probe for probe in found if probe.code}))
+def divide(scanned: Sequence[Scanned], refused: Mapping[int, list[str]]) -> list[Divided]:
+    """Assign verdicts, which are reasons by manifest index, to shards."""
+    divided = []
+    for item in scanned:
+        rows = range(item.shard.first, item.shard.first + item.shard.records)
+        divided.append(Divided(item, {row - item.shard.first: refused[row] for row in rows if row in refused}))
     return divided
 
 
-def write_accepted(divided: Iterable[Divided], directory: Path) -> int:
-    """Write the accepted rows as shards; untouched shards are copied byte for byte. Returns the records written.
+def write_accepted(divided: Iterable[Divided], directory: Path, *, limits: Limits) -> int:
+    """Write the accepted rows as shards with their probes; untouched shards are copied byte for byte.
+
+    Returns:
+        The records written.
 
     Raises:
         DataError: accepted and refused records do not add up to those that came in.
@@ -63,13 +94,15 @@ def write_accepted(divided: Iterable[Divided], directory: Path) -> int:
     directory.mkdir(parents=True, exist_ok=True)
     total = 0
     for item in divided:
-        target = directory / item.shard.path.name
-        expected = item.shard.records.num_rows - len(item.refused)
+        target = directory / item.path.name
+        expected = item.records - len(item.refused)
         if item.untouched:
-            shutil.copyfile(item.shard.path, target)
+            shutil.copyfile(item.path, target)
         elif expected:
-            records = item.records(accepted=True)
-            _write(target, _media(item, _references(records), bad=False), records)
+            _write(target, item, accepted=True)
+        if target.exists():
+            found = item.accepted_probes()
+            write_tables(directory, ShardProbes(target, found.media, found.texts), limits=limits)
         total += _check(target, expected)
     return total
 
@@ -80,25 +113,28 @@ def write_quarantine(divided: Iterable[Divided], broken: Mapping[str, str], dire
     Each line of ``reasons.jsonl`` names ``shard``, ``kind`` (record, media or shard), ``id``, ``reasons``, ``message``.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    lines = [_line(name, "shard", name, ["shard_unreadable"], message) for name, message in broken.items()]
     total = 0
-    for item in divided:
-        if item.untouched:
-            continue
-        target = directory / item.shard.path.name
-        records = item.records(accepted=False)
-        _write(target, _media(item, _references(records) | item.bad_media.keys(), bad=True), records)
-        total += _check(target, len(item.refused))
-        lines += _reasons(item)
-    (directory / REASONS).write_text("".join(lines), encoding="utf-8")
+    with (directory / REASONS).open("w", encoding="utf-8") as reasons:
+        reasons.writelines(
+            _line(name, "shard", name, ["shard_unreadable"], message) for name, message in broken.items()
+        )
+        for item in divided:
+            if item.untouched:
+                continue
+            target = directory / item.path.name
+            _write(target, item, accepted=False)
+            total += _check(target, len(item.refused))
+            reasons.writelines(_reasons(item))
     return total
 
 
-def _reasons(item: Divided) -> list[str]:
-    name, ids = item.shard.path.name, item.shard.records["id"]
-    lines = [_line(name, "record", ids[row].as_py(), reasons, "") for row, reasons in sorted(item.refused.items())]
-    media = sorted(item.bad_media.items())
-    return lines + [_line(name, "media", digest, [str(p.code)], p.message) for digest, p in media]
+def _reasons(item: Divided) -> Iterator[str]:
+    name, ids = item.path.name, item.scanned.facts.columns["id"]
+    for row, reasons in sorted(item.refused.items()):
+        yield _line(name, "record", ids[row].as_py(), reasons, "")
+    bad = item.scanned.probes.media.take(pa.array(item.bad)).select(["digest", "code", "message"])
+    for found in sorted(bad.to_pylist(), key=lambda row: str(row["digest"])):
+        yield _line(name, "media", found["digest"], [found["code"]], found["message"])
 
 
 def _line(shard: str, kind: str, identity: str, reasons: list[str], message: str) -> str:
@@ -106,34 +142,29 @@ def _line(shard: str, kind: str, identity: str, reasons: list[str], message: str
     return json.dumps(fields, ensure_ascii=False) + "\n"
 
 
-def _references(records: pa.Table) -> set[str]:
-    """Digests of the media that records refer to."""
-    found: set[str] = set()
-    for role in ROLES:
-        _, parts = parts_of(records, role)
-        found.update(parts.field("media").drop_null().to_pylist())
-    return found
-
-
-def _media(item: Divided, wanted: Iterable[str], *, bad: bool) -> pa.Table:
-    table = item.shard.media
-    chosen = set(wanted) if bad else set(wanted) - item.bad_media.keys()
-    return table.filter(pa.array([digest in chosen for digest in table["id"].to_pylist()], pa.bool_()))
-
-
-def _write(path: Path, media: pa.Table, records: pa.Table) -> None:
+def _write(path: Path, item: Divided, *, accepted: bool) -> None:
+    wanted = item.media(accepted=accepted)
     with pq.ParquetWriter(path, SCHEMA.with_metadata(FORMAT), compression="zstd") as writer:
-        for part, rows in ((media, MEDIA_ROWS_PER_GROUP), (records, None)):
-            if part.num_rows:
-                writer.write_table(part.replace_schema_metadata(FORMAT), row_group_size=rows)
+        for rows in _chosen(media_batches(item.path, SCHEMA.names), lambda at: np.isin(at, wanted)):
+            writer.write_table(rows)
+        refused = np.fromiter(item.refused, np.int64)
+        for rows in _chosen(record_batches(item.path, SCHEMA.names), lambda at: np.isin(at, refused) != accepted):
+            writer.write_table(rows)
+
+
+def _chosen(batches: Iterator[pa.Table], choose: Callable[[NDArray[Any]], NDArray[np.bool_]]) -> Iterator[pa.Table]:
+    """Rows of batches for whose positions ``choose`` says yes."""
+    first = 0
+    for batch in batches:
+        kept = batch.filter(pa.array(choose(np.arange(first, first + batch.num_rows))))
+        first += batch.num_rows
+        if kept.num_rows:
+            yield kept.replace_schema_metadata(FORMAT)
 
 
 def _check(path: Path, expected: int) -> int:
     """Count the records that really are in a written shard."""
-    found = 0
-    if path.exists():
-        kinds = pq.read_table(path, columns=["kind"])["kind"].to_pylist()
-        found = sum(kind != "media" for kind in kinds)
+    found = count_rows(path)[0] if path.exists() else 0
     if found != expected:
         raise DataError(f"{path} holds {found} records instead of {expected}; the disk or our code is at fault")
     return found

@@ -25,6 +25,16 @@ ALLOWED_CONTROLS = "\t\n\r\f\u200c\u200d"
 # UTF-8 read as Latin-1 or Windows-1252: a lead byte shown as one of the first, then a continuation byte.
 MOJIBAKE = re.compile("[Â-ßà-ï][\x80-\xbf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]")
 MOJIBAKE_PAIRS = 2
+RARE = frozenset({"an", "eo", "la", "oc", "qu", "vo", "wa", "se"})
+_FAMILIES = (
+    "da no nb nn sv", "hr bs sr sl mk", "cs sk", "id ms jv", "es gl ca pt", "nl af fy lb", "de lb", "ru uk be bg mk",
+    "hi mr ne sa", "fa ps ur ku ug ar", "tr az tk uz kk ky tt ba", "zh ja", "xh zu st sn", "ga gd", "fo is", "fi et",
+)  # fmt: skip
+CLOSE = {
+    code: frozenset(other for family in _FAMILIES if code in family.split() for other in family.split())
+    for family in _FAMILIES
+    for code in family.split()
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +99,22 @@ def _controls(text: str) -> int:
     return sum(unicodedata.category(c) == "Cc" and c not in ALLOWED_CONTROLS for c in text)
 
 
+def warm_up() -> None:
+    """Load the language identifier, which takes a second, before threads ask for it."""
+    _identifier()
+
+
+def contradicts(guess: str, tags: Iterable[str]) -> bool:
+    """Whether a guess rules out every one of the language tags; close languages do not rule each other out.
+
+    Tags of languages that are never guessed are not contradicted.
+    """
+    codes = {tag.split("-")[0] for tag in tags}
+    if not codes or not codes <= _guessed() | {"nb"}:
+        return False
+    return not codes & (CLOSE.get(guess, frozenset()) | {guess})
+
+
 def _guess(text: str) -> tuple[str | None, float | None]:
     letters = sum(map(str.isalpha, text))
     spaces = text.count(" ")
@@ -99,7 +125,15 @@ def _guess(text: str) -> tuple[str | None, float | None]:
 
 
 @lru_cache(maxsize=1)
+def _guessed() -> frozenset[str]:
+    return frozenset(_identifier().labels)
+
+
+@lru_cache(maxsize=1)
 def _identifier() -> "LanguageIdentifier":
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    # Dialects and creoles, which have codes of three letters, and planned or dead languages attract wrong guesses.
+    identifier.set_languages([label for label in identifier.labels if len(label) == 2 and label not in RARE])
+    return identifier

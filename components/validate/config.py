@@ -1,8 +1,10 @@
 """Configuration of the validate step."""
 
-from pydantic import Field
+from typing import Self
 
-from data.expectations import Ranges
+from pydantic import Field, model_validator
+
+from data.rules import OwnExpectation, Ranges, RuleSetting, rule_names
 from model.config import Config
 from model.encoder import Limits
 
@@ -36,6 +38,18 @@ class ValidateConfig(Config):
     licenses: LicensePolicy = LicensePolicy()
     evaluation_only: tuple[str, ...] = Field(default=("emoji-openmoji",), description="sources of test records only")
     ranges: Ranges = Ranges()
+    rules: dict[str, RuleSetting] = Field(default_factory=dict)
+    expectations: tuple[OwnExpectation, ...] = ()
     limits: Limits = Limits()
     maximum_bad_share: float = Field(default=0.02, ge=0, le=1)
     dvc_md5: str | None = Field(default=None, description="digest the corpus should have; default: from dvc.lock")
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Self:
+        known = rule_names()
+        if strange := sorted(self.rules.keys() - set(known)):
+            raise ValueError(f"rules: no rule {', '.join(strange)}; known are {', '.join(known)}")
+        own = [expectation.name for expectation in self.expectations]
+        if taken := sorted({name for name in own if name in known or own.count(name) > 1}):
+            raise ValueError(f"expectations: {', '.join(taken)} is taken as a reason; give each a reason of its own")
+        return self

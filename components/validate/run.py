@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from components.lineage import DATASET, data_identity
 from components.validate.config import ValidateConfig
-from data.expectations import Findings, validate
-from data.manifest import Shard, build_manifest, media_items, read_shards
-from data.probes import Probe, probe_all
+from data.expectations import Findings, build_suites, validate
+from data.manifest import Manifest, Scanned, build_manifest, scan
+from data.probing import Unreadable, probe_shards
 from data.quarantine import Divided, divide, write_accepted, write_quarantine
+from data.rules import rules
+from data.shards import shard_paths
 from data.versioning import CorpusVersion, corpus_version
 from model.errors import DataError
 
@@ -27,17 +29,20 @@ class Checked:
     """All findings about a corpus."""
 
     version: CorpusVersion
-    shards: list[Shard]
     broken: dict[str, str]
-    probes: list[Probe]
-    manifest: "DataFrame"
+    manifest: Manifest
     findings: Findings
     divided: list[Divided]
 
     @property
     def rows(self) -> int:
         """Records that came in."""
-        return len(self.manifest)
+        return len(self.manifest.records)
+
+    @property
+    def bad_media(self) -> int:
+        """Media that cannot be used."""
+        return int(self.manifest.media["media_code"].notna().sum())
 
     @property
     def bad(self) -> dict[int, list[str]]:
@@ -52,7 +57,7 @@ class Checked:
     @property
     def accepted(self) -> "DataFrame":
         """Manifest rows that are accepted."""
-        return self.manifest.drop(index=list(self.findings.refused))
+        return self.manifest.records.drop(index=list(self.findings.refused))
 
 
 def run(config: ValidateConfig, *, corpus: Path, dataset: Path, quarantine: Path, report: Path) -> dict[str, float]:
@@ -80,7 +85,7 @@ def run(config: ValidateConfig, *, corpus: Path, dataset: Path, quarantine: Path
     report.write_text(report_page(checked, stop), encoding="utf-8")
     if stop:
         raise DataError(_stop_message(corpus, stop, checked, quarantine, report))
-    rows = write_accepted(checked.divided, dataset)
+    rows = write_accepted(checked.divided, dataset, limits=config.limits)
     if rows + quarantined != checked.rows:
         raise DataError(f"{checked.rows} records came in, but {rows} were accepted and {quarantined} quarantined")
     _describe(dataset, checked, corpus, quarantined)
@@ -88,8 +93,8 @@ def run(config: ValidateConfig, *, corpus: Path, dataset: Path, quarantine: Path
         "rows": rows,
         "quarantined": quarantined,
         "left_out_by_license": len(checked.findings.refused) - len(checked.bad),
-        "media": len(checked.probes),
-        "bad_media": sum(probe.code is not None for probe in checked.probes),
+        "media": len(checked.manifest.media),
+        "bad_media": checked.bad_media,
     }
 
 
@@ -99,18 +104,34 @@ def check(config: ValidateConfig, corpus: Path) -> Checked:
     Raises:
         DataError: there is no readable shard, so there is nothing to report on.
     """
+    suite = rules(config.ranges, config.rules, config.expectations)
+    if config.expectations:
+        build_suites(suite)  # a mistake in their arguments comes out before the decoding, not after it
     version = corpus_version(corpus, recorded=config.dvc_md5)
-    shards, broken = read_shards(corpus)
-    if not any(shard.records.num_rows for shard in shards):
+    scanned, broken = _scan(config, corpus)
+    if not any(item.shard.records for item in scanned):
         details = "; ".join(f"{name}: {message}" for name, message in broken.items()) or "all shards are empty"
         raise DataError(f"{corpus} holds no readable record. {details}. Build or fetch the corpus again.")
-    total = sum(shard.media.num_rows for shard in shards)
-    probes = probe_all(media_items(shards), config.limits, total=total)
-    manifest = build_manifest(
-        shards, probes, allowed=frozenset(config.licenses.allow), evaluation_only=config.evaluation_only
-    )
-    findings = validate(manifest, config.ranges)
-    return Checked(version, shards, broken, probes, manifest, findings, divide(shards, findings.refused, probes))
+    manifest = build_manifest(scanned, allowed=frozenset(config.licenses.allow), evaluation_only=config.evaluation_only)
+    findings = validate(manifest, suite)
+    return Checked(version, broken, manifest, findings, divide(scanned, findings.refused))
+
+
+def _scan(config: ValidateConfig, corpus: Path) -> tuple[list[Scanned], dict[str, str]]:
+    """Everything that was read, and what is wrong with shards that cannot be, by file name."""
+    scanned: list[Scanned] = []
+    broken: dict[str, str] = {}
+    first = 0
+    for found in probe_shards(corpus, shard_paths(corpus), config.limits):
+        try:
+            if isinstance(found, Unreadable):
+                raise DataError(found.message)
+            scanned.append(scan(found, first))
+        except DataError as error:
+            broken[found.shard.name] = str(error)
+            continue
+        first += scanned[-1].shard.records
+    return scanned, broken
 
 
 def _why_stop(config: ValidateConfig, checked: Checked) -> list[str]:
@@ -119,10 +140,12 @@ def _why_stop(config: ValidateConfig, checked: Checked) -> list[str]:
     share = len(bad) / checked.rows
     if share > config.maximum_bad_share:
         why.append(f"{len(bad)} of {checked.rows} rows ({share:.1%}) are bad, more than {config.maximum_bad_share:.1%}")
-    for shard in checked.shards:
-        rows = range(shard.first, shard.first + shard.records.num_rows)
+    for item in checked.divided:
+        shard = item.scanned.shard
+        rows = range(shard.first, shard.first + shard.records)
         if rows and all(row in bad for row in rows):
             why.append(f"every row of {shard.path.name} is bad")
+    why += checked.findings.stops
     if not why and len(checked.findings.refused) == checked.rows:
         why.append("no row is left; the licences that licenses.allow names do not cover this corpus")
     return why
@@ -147,7 +170,7 @@ def _describe(dataset: Path, checked: Checked, corpus: Path, quarantined: int) -
     by: dict[str, Mapping[str, int]] = {
         name: _counts(accepted[name]) for name in ("source", "split", "license", "task")
     }
-    by["language"] = _counts(accepted["languages"].explode())
+    by["language"] = _counts(accepted["languages"].astype(object).str.split(" ").explode())
     facts: dict[str, Any] = {
         "digest": data_identity(dataset).digest,
         "dvc": {"path": corpus.name, **checked.version.describe()},
@@ -160,4 +183,5 @@ def _describe(dataset: Path, checked: Checked, corpus: Path, quarantined: int) -
 
 
 def _counts(column: Any) -> dict[str, int]:
-    return {str(key): int(count) for key, count in sorted(column.value_counts().items())}
+    found = column.value_counts()  # of a category also those that no accepted row has
+    return {str(key): int(count) for key, count in sorted(found[found > 0].items())}
