@@ -32,6 +32,7 @@ WHY = {
     "same_part": "shares a text or a medium with a positive",
     "sibling": "a positive of a query that shares a positive with this one",
     "above_window": "ranked above first_rank",
+    "alike": "looks like a positive",
     "near_positive": "nearer to a positive than rules.near",
     "ratio": "scores above rules.ratio of the positive",
     "margin": "scores above the positive less rules.margin",
@@ -80,7 +81,7 @@ def _warnings(config: "MineConfig", results: Sequence[TaskResult]) -> list[str]:
                 found.append(
                     f"{result.task.name}: of {outcome.planted} planted right documents ({kind}) only "
                     f"{outcome.refused:.1%} were refused, less than {config.least_refused:.0%}: lower rules.ratio or "
-                    "rules.near, raise rules.first_rank, or give a judge."
+                    "rules.near, raise rules.alike or rules.first_rank, or give a judge."
                 )
         if not result.negatives:
             found.append(f"{result.task.name}: no record got a negative: the rules refuse every candidate.")

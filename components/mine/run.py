@@ -19,6 +19,7 @@ from data.corpus import Corpus
 from data.mining.config import MineTask
 from data.mining.judge import TeacherJudge
 from data.mining.knowledge import Knowledge
+from data.mining.looks import Looks
 from data.mining.miner import Found, Miner
 from data.mining.plants import Kind, Outcome, estimate
 from data.mining.pool import Embedder, embed_pool, pool_of
@@ -160,7 +161,8 @@ def _mine(config: MineConfig, task: MineTask, corpus: Corpus, knowledge: Knowled
     if not pool.asks:
         raise ConfigError(f"no train record of task {task.name!r} in languages {list(task.languages) or 'any'}, "
                           f"sources {list(task.sources) or 'any'}")  # fmt: skip
-    miner = Miner(pool, knowledge, config.rules, exact_below=config.exact_below)
+    looks = None if config.rules.alike is None else Looks(corpus.content, config.rules.alike)
+    miner = Miner(pool, knowledge, config.rules, exact_below=config.exact_below, looks=looks)
     found = miner()
     if (judge := config.judge) is not None and (not judge.tasks or task.name in judge.tasks):
         teacher = TeacherJudge(

@@ -51,6 +51,13 @@ class Rules(Config):
         "to stay below all of them; highest: below any",
     )
     near: float | None = Field(0.97, gt=0, le=1, description="refuse what is nearer to a positive than this cosine")
+    alike: int | None = Field(
+        6,
+        ge=0,
+        le=64,
+        description="refuse a picture whose perceptual hash differs in at most so many of its 64 bits from that of a "
+        "positive, whatever the model thinks of it",
+    )
     siblings: bool = Field(True, description="refuse the positives of queries that share a positive with this one")
     never_across: tuple[tuple[str, ...], ...] = Field(
         (),

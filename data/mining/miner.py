@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from data.mining.config import Rules
 from data.mining.knowledge import Key, Knowledge, content_key
+from data.mining.looks import Looks
 from data.mining.pool import Label, Pool
 from data.mining.search import Searcher
 from model.content import media_digest
@@ -55,16 +56,20 @@ class Miner:
         knowledge: of the whole train split.
         rules: what may be mined.
         exact_below: pools up to this size are searched exactly.
+        looks: of the documents, for ``rules.alike``; without them the rule refuses nothing.
 
     Attributes:
         verdicts: of all candidates that were looked at.
         floor: mean cosine of all queries with all documents.
     """
 
-    def __init__(self, pool: Pool, knowledge: Knowledge, rules: Rules, *, exact_below: int) -> None:
+    def __init__(
+        self, pool: Pool, knowledge: Knowledge, rules: Rules, *, exact_below: int, looks: Looks | None = None
+    ) -> None:
         self.pool = pool
         self.knowledge = knowledge
         self.rules = rules
+        self.looks = looks if rules.alike is not None else None
         self.verdicts: Counter[str] = Counter()
         self.floor = float(pool.ask_AD.mean(axis=0) @ pool.document_PD.mean(axis=0)) if len(pool.ask_AD) else 0.0
         self._place = {document.key: i for i, document in enumerate(pool.documents)}
@@ -123,17 +128,31 @@ class Miner:
             count *= DEEPER
 
     def verdicts_of(
-        self, scores_K: NDArray[np.float32], near_K: NDArray[np.float32], positives_M: NDArray[np.float32]
+        self,
+        scores_K: NDArray[np.float32],
+        near_K: NDArray[np.float32],
+        positives_M: NDArray[np.float32],
+        alike_K: Sequence[bool],
     ) -> list[str]:
-        """What the rank window and the rules on scores say of candidates of which nothing is known, best first."""
+        """What the rank window and the rules on likeness say of candidates of which nothing is known, best first.
+
+        Args:
+            scores_K: cosines with the query.
+            near_K: cosines with the nearest positive.
+            positives_M: cosines of the positives with the query.
+            alike_K: whether the candidate looks like a positive.
+        """
         rules = self.rules
         ends = {"lowest": np.min, "highest": np.max}
         bar = float(ends[rules.against](positives_M)) if len(positives_M) else np.inf
         floor = 0.0 if rules.ratio_from == "zero" else self.floor
         found = []
-        for rank, (score, near) in enumerate(zip(scores_K.tolist(), near_K.tolist(), strict=True), 1):
+        rows = zip(scores_K.tolist(), near_K.tolist(), alike_K, strict=True)
+        for rank, (score, near, alike) in enumerate(rows, 1):
             if rank < rules.first_rank:
                 found.append("above_window")
+            elif alike:
+                found.append("alike")
             elif rules.near is not None and near > rules.near:
                 found.append("near_positive")
             elif rules.ratio is not None and score > below(bar, rules.ratio, floor):
@@ -158,6 +177,17 @@ class Miner:
             return np.full(len(vector_KD), -1.0, np.float32)
         nearest_K: NDArray[np.float32] = (vector_KD @ self.pool.document_PD[positives].T).max(axis=1)
         return nearest_K
+
+    def look(self, place: int) -> tuple[int, ...]:
+        """Perceptual hashes of a document; none where looks don't count."""
+        return () if self.looks is None else self.looks.of(self.pool.documents[place])
+
+    def alike(self, looks: Sequence[Sequence[int]], positives: NDArray[np.int64]) -> list[bool]:
+        """Whether something that looks so looks like one of the given positives."""
+        if self.looks is None:
+            return [False] * len(looks)
+        others = [self.look(place) for place in positives]
+        return [self.looks.alike(one, others) for one in looks]
 
     def _depth(self) -> int:
         return self.rules.last_rank + SLACK
@@ -204,6 +234,7 @@ class Miner:
         positives = self.positives(ask)
         positives_M = self.pool.document_PD[positives] @ self.pool.ask_AD[ask]
         near_K = self.nearness(self.pool.document_PD[places], positives)
-        verdicts = self.verdicts_of(scores, near_K, positives_M)
+        alike_K = self.alike([self.look(place) for place in places], positives)
+        verdicts = self.verdicts_of(scores, near_K, positives_M, alike_K)
         for place, score, verdict in zip(places.tolist(), scores.tolist(), verdicts, strict=True):
             yield Examined(place, score, verdict)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from data.mining.alter import altered
 from data.mining.config import PlantConfig
 from data.mining.knowledge import Document, Key, content_key
+from data.mining.looks import of_content
 from data.mining.miner import ALLOWED, Miner
 from data.records import ContentRef, PartRef, Record
 from model.content import Content, Modality, media_digest
@@ -38,12 +39,14 @@ class Plant:
         ask: number of the ask in the pool.
         key: identity of what is planted.
         vector_D: its unit vector.
+        looks: perceptual hashes of its pictures.
         hidden: key of the positive that is forgotten, for plants of that kind.
     """
 
     ask: int
     key: Key
     vector_D: NDArray[np.float32]
+    looks: tuple[int, ...] = ()
     hidden: Key | None = None
 
 
@@ -136,7 +139,10 @@ def fate(miner: Miner, plant: Plant) -> tuple[str, bool]:
     keys = [miner.pool.documents[place].key for place in places]
     keys.insert(at, plant.key)
     near_K = miner.nearness(vector_KD, positives)
-    verdicts = miner.verdicts_of(np.insert(scores_K, at, score), near_K, positives_M)[: miner.rules.last_rank]
+    looks = [miner.look(place) for place in places]
+    looks.insert(at, plant.looks)
+    alike_K = miner.alike(looks, positives)
+    verdicts = miner.verdicts_of(np.insert(scores_K, at, score), near_K, positives_M, alike_K)[: miner.rules.last_rank]
     if verdicts[at] != ALLOWED:
         return verdicts[at], naive
     allowed = [i for i, verdict in enumerate(verdicts) if verdict == ALLOWED]
@@ -158,7 +164,8 @@ def _known(miner: Miner, config: PlantConfig, kind: Kind) -> list[Plant]:
     for ask in _asks(miner, config, kind, least=2 if kind == "hidden" else 1):
         place = _one_of(miner, ask, config, kind)
         key = miner.pool.documents[place].key
-        plants.append(Plant(ask, key, miner.pool.document_PD[place], hidden=key if kind == "hidden" else None))
+        hidden = key if kind == "hidden" else None
+        plants.append(Plant(ask, key, miner.pool.document_PD[place], miner.look(place), hidden))
     return plants
 
 
@@ -174,7 +181,10 @@ def _altered(miner: Miner, config: PlantConfig, resolve: Resolve, embed: Embed, 
     if not made:
         return []
     vector_ND = embed([content for _, content in made])
-    return [Plant(ask, _key(content), vector_D) for (ask, content), vector_D in zip(made, vector_ND, strict=True)]
+    return [
+        Plant(ask, _key(content), vector_D, of_content(content) if miner.looks else ())
+        for (ask, content), vector_D in zip(made, vector_ND, strict=True)
+    ]
 
 
 def _asks(miner: Miner, config: PlantConfig, kind: Kind, *, least: int) -> list[int]:
