@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from model.errors import OmnivecError
-from pipelines.commands import data, keys, pipeline, registry, steps
+from pipelines.commands import data, keys, pipeline, registry, serve, steps
 
 app = typer.Typer(
     name="omnivec",
@@ -23,7 +23,7 @@ app.command("evaluate")(steps.evaluate)
 app.command("export")(steps.export)
 app.command("embed")(steps.embed)
 app.command("drift")(steps.drift)
-app.command("serve")(registry.serve)
+app.command("serve")(serve.serve)
 app.command("promote")(registry.promote)
 app.command("rollback")(registry.rollback)
 app.add_typer(data.app, name="data")

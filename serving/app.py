@@ -1,5 +1,9 @@
 """The web application: routes, errors and middleware around a ``ModelHost``. Knows no BentoML."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
 from fastapi import FastAPI
 
 from serving.config import ServingConfig
@@ -20,7 +24,16 @@ def create_app(host: ModelHost) -> FastAPI:
     Raises:
         ConfigError: the keys file cannot be read.
     """
-    app = FastAPI(title="Omnivec", description=DESCRIPTION, version="1")
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        following = asyncio.create_task(host.follow())
+        yield
+        following.cancel()
+        with suppress(asyncio.CancelledError):
+            await following
+
+    app = FastAPI(title="Omnivec", description=DESCRIPTION, version="1", lifespan=lifespan)
     app.state.host = host
     app.state.gate = gate = make_gate(host.config)
     limit = host.config.limits.body_bytes

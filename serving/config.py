@@ -83,16 +83,25 @@ class ServingConfig(Config):
         Raises:
             ConfigError: the variable is unset, the file is missing, or its content is wrong.
         """
-        name = os.environ.get(CONFIG_VARIABLE, "")
-        if not name:
-            raise ConfigError(
-                f"{CONFIG_VARIABLE} is not set: let it name a JSON file such as "
-                '{"artifact": "path/of/the/artifact"}, or start the service with `omnivec serve`'
-            )
-        path = Path(name)
-        if not path.is_file():
-            raise ConfigError(f"{CONFIG_VARIABLE}={name} is not a file; write the serving configuration there")
-        return cls.parse(path)
+        return cls.parse(config_path())
+
+
+def config_path() -> Path:
+    """The file that ``OMNIVEC_SERVING_CONFIG`` names.
+
+    Raises:
+        ConfigError: the variable is unset, or names no file.
+    """
+    name = os.environ.get(CONFIG_VARIABLE, "")
+    if not name:
+        raise ConfigError(
+            f"{CONFIG_VARIABLE} is not set: let it name a JSON file such as "
+            '{"artifact": "path/of/the/artifact"}, or start the service with `omnivec serve`'
+        )
+    path = Path(name)
+    if not path.is_file():
+        raise ConfigError(f"{CONFIG_VARIABLE}={name} is not a file; write the serving configuration there")
+    return path
 
 
 def is_loopback(host: str) -> bool:

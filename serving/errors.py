@@ -4,7 +4,10 @@ Routes of Gemini's API answer in Google's envelope, all others in OpenAI's.
 
 ==== ==========================================================================
 400  the request is not what the schema says, or asks for an impossible option
+401  a key is needed, or not known
+403  the key has no scope for this
 404  the model is not the one that is served
+409  the caller names a vector space that is not served any more
 413  a limit is exceeded; ``limit`` names it
 415  the kind or format of a part is not supported by the loaded model
 422  the part has a supported format but cannot be decoded or embedded

@@ -1,38 +1,17 @@
-"""What the process serves: loads the model in the background, warms it up, and hands it to routes when ready."""
+"""What the process serves: loads a model in the background, hands it to routes, and swaps it while they run."""
 
+import asyncio
 import threading
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from pathlib import Path
 
-from serving.capture import Capture
+from model.errors import ConfigError
 from serving.config import ServingConfig
-from serving.embedder import Embedder
-from serving.engine import Engine, default_dimension, load_engine
 from serving.errors import RequestError
-from serving.samples import sample_contents
+from serving.runtime import Load, Runtime, load_from_config, open_runtime
 from serving.telemetry import log
 
-
-@dataclass(frozen=True)
-class Runtime:
-    """One loaded model with everything that belongs to it; a hot swap replaces it as a whole."""
-
-    config: ServingConfig
-    engine: Engine
-    embedder: Embedder
-    dimension: int
-    created: int
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Headers of every answer: vectors are comparable only within one vector space."""
-        return {"X-Omnivec-Version": self.config.version, "X-Omnivec-Vector-Space": self.engine.vector_space}
-
-
-def load_from_config(config: ServingConfig) -> Engine:
-    """The engine of the configured artifact."""
-    return load_engine(config.artifact, backend=config.backend, modalities=config.modalities)
+LOOK_SECONDS = 1.0
+SWAPPABLE = frozenset({"artifact", "version", "aliases", "backend", "modalities", "dimensions", "capture"})
 
 
 class ModelHost:
@@ -41,14 +20,16 @@ class ModelHost:
     Args:
         config: what to serve.
         load: makes the engine; replaced in tests.
+        source: the file that ``config`` came from; when it names another model, that one takes over.
     """
 
-    def __init__(self, config: ServingConfig, load: Callable[[ServingConfig], Engine] = load_from_config) -> None:
+    def __init__(self, config: ServingConfig, load: Load = load_from_config, source: Path | None = None) -> None:
         self.config = config
         self.failure: Exception | None = None
         self._load = load
+        self._source = source
+        self._stamp = _stamp(source)
         self._runtime: Runtime | None = None
-        self._capture: Capture | None = None
 
     @property
     def ready(self) -> bool:
@@ -66,26 +47,7 @@ class ModelHost:
             ArtifactError: the artifact is missing, damaged, or fails its warm-up.
             ConfigError: an option does not fit the model.
         """
-        started = time.monotonic()
-        engine = self._load(self.config)
-        dimension = default_dimension(engine, self.config.dimensions)
-        engine.warm_up([c for c in sample_contents(engine.modalities) if engine.takes(c)])
-        self._capture = Capture(self.config.capture) if self.config.capture is not None else None
-        embedder = Embedder(
-            engine, self.config.limits, prepare_workers=self.config.prepare_workers, capture=self._capture
-        )
-        self._runtime = Runtime(self.config, engine, embedder, dimension, created=int(time.time()))
-        log.info(
-            "ready",
-            extra={
-                "model": self.config.model_name,
-                "version": self.config.version,
-                "vector_space": engine.vector_space,
-                "backend": self.config.backend,
-                "modalities": sorted(engine.modalities),
-                "load_seconds": round(time.monotonic() - started, 2),
-            },
-        )
+        self._runtime = open_runtime(self.config, self._load)
 
     def runtime(self) -> Runtime:
         """The runtime that serves now.
@@ -98,13 +60,53 @@ class ModelHost:
             raise RequestError(f"the model {state}", status=503, code="not_ready", headers={"Retry-After": "1"})
         return self._runtime
 
+    async def follow(self) -> None:
+        """Look at the source for ever, and swap when it names another model."""
+        while self._source is not None:
+            await asyncio.sleep(LOOK_SECONDS)
+            stamp = _stamp(self._source)
+            if self.ready and stamp is not None and stamp != self._stamp:
+                self._stamp = stamp
+                await self._try_swap(self._source)
+
+    async def swap(self, config: ServingConfig) -> None:
+        """Load and warm up another model beside the present one, let new requests go to it, then retire the old one.
+
+        Requests that began before end with the model that they began with. Both models are in memory meanwhile.
+
+        Raises:
+            ArtifactError: the new model is missing, damaged, or fails its warm-up; the present one goes on.
+            ConfigError: the configuration differs in what needs a restart.
+        """
+        old = self.runtime()
+        fixed = [name for name in type(config).model_fields if name not in SWAPPABLE]
+        if changed := [name for name in fixed if getattr(config, name) != getattr(old.config, name)]:
+            raise ConfigError(f"{', '.join(changed)} cannot change while the service runs; restart it for that")
+        new = await asyncio.to_thread(open_runtime, config, self._load)
+        self._runtime, self.config = new, config
+        log.info(
+            "swapped",
+            extra={
+                "version": config.version,
+                "version_before": old.config.version,
+                "same_space": new.engine.vector_space == old.engine.vector_space,
+            },
+        )
+        await old.retire()
+
     async def close(self) -> None:
         """Stop serving: refuse new work, end what runs, write the rest of the capture."""
         runtime, self._runtime = self._runtime, None
         if runtime is not None:
-            await runtime.embedder.close()
-        if self._capture is not None:
-            self._capture.close()
+            await runtime.retire()
+
+    async def _try_swap(self, source: Path) -> None:
+        try:
+            config = ServingConfig.parse(source)
+            if config != self.config:
+                await self.swap(config)
+        except Exception as error:  # the present model goes on; the log is the only place to say why
+            log.error("swap_failed", exc_info=error, extra={"reason": str(error), "source": str(source)})
 
     def _try_open(self) -> None:
         try:
@@ -114,3 +116,12 @@ class ModelHost:
             log.error(
                 "load_failed", exc_info=error, extra={"reason": str(error), "artifact": str(self.config.artifact)}
             )
+
+
+def _stamp(path: Path | None) -> tuple[int, int] | None:
+    """What changes when a file is replaced; None without a file."""
+    try:
+        facts = path.stat() if path is not None else None
+    except OSError:
+        return None
+    return (facts.st_mtime_ns, facts.st_ino) if facts is not None else None

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import psutil
 
+from model.files import whole_file
 from serving.config import CONFIG_VARIABLE, ServingConfig
 from serving.errors import LaunchError
 from serving.lifeline import LAUNCHER_VARIABLE
@@ -64,9 +65,7 @@ def start(config: ServingConfig, directory: Path) -> Server:
         LaunchError: the port is occupied.
     """
     check_port(config.host, config.port)
-    directory.mkdir(parents=True, exist_ok=True)
-    config_path, log_path = (directory / "serving.json").resolve(), (directory / "serving.log").resolve()
-    config_path.write_text(config.model_dump_json(indent=2), encoding="utf-8")
+    config_path, log_path = write_config(config, directory), (directory / "serving.log").resolve()
     command = [sys.executable, "-m", "bentoml", "serve", SERVICE, "--working-dir", str(ROOT)]
     command += ["--host", config.host, "--port", str(config.port)]
     environment = {
@@ -86,6 +85,14 @@ def start(config: ServingConfig, directory: Path) -> Server:
             start_new_session=True,
         )
     return Server(process, f"http://{config.host}:{config.port}", log_path)
+
+
+def write_config(config: ServingConfig, directory: Path) -> Path:
+    """Write the configuration file of a service in one move; a running one swaps to the model that it names."""
+    path = (directory / "serving.json").resolve()
+    with whole_file(path) as partial:
+        partial.write_text(config.model_dump_json(indent=2), encoding="utf-8")
+    return path
 
 
 def wait_ready(server: Server, timeout_seconds: float = 240.0) -> None:

@@ -3,6 +3,7 @@
 import re
 import time
 import uuid
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,7 +61,8 @@ class RequestMiddleware:
             await send(message)
 
         try:
-            await self._serve(scope, receive, tracked_send, exchange)
+            with ExitStack() as scope["state"]["leases"]:  # of the model that a route takes
+                await self._serve(scope, receive, tracked_send, exchange)
         finally:
             self._report(scope, exchange)
 

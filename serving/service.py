@@ -13,7 +13,7 @@ import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.app import create_app
-from serving.config import ServingConfig
+from serving.config import ServingConfig, config_path
 from serving.errors import RequestError
 from serving.gate import METRICS, PROBES
 from serving.host import ModelHost
@@ -24,7 +24,7 @@ from serving.routes.native import embed_in_process
 from serving.schemas import EmbedRequest, Input
 from serving.telemetry import configure_logging
 
-host = ModelHost(ServingConfig.from_environment())
+host = ModelHost(ServingConfig.from_environment(), source=config_path())
 app = create_app(host)
 NATIVE = "/embed"
 BENTO_PATHS = PROBES | {METRICS, "/schema.json"}  # the last tells BentoML's clients of /embed

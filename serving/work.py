@@ -12,9 +12,10 @@ from model.content import Content, Modality
 from serving.disconnect import unless_disconnected
 from serving.embedder import Embedded
 from serving.errors import RequestError, from_exception
-from serving.host import Runtime
+from serving.runtime import Runtime
 
 T = TypeVar("T")
+SPACE_HEADER = "X-Omnivec-Vector-Space"
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,28 @@ class Done:
 
     embedded: Embedded
     usage: dict[str, Any]
+
+
+def runtime_of(request: Request) -> Runtime:
+    """The runtime that serves a request to its end.
+
+    Raises:
+        RequestError: 503 while loading; 409 where the caller named a vector space in the header
+            ``X-Omnivec-Vector-Space`` and another one is served by now.
+    """
+    runtime: Runtime = request.app.state.host.runtime()
+    request.state.leases.enter_context(runtime.held())
+    wanted = request.headers.get(SPACE_HEADER)
+    if wanted is not None and wanted != runtime.engine.vector_space:
+        raise RequestError(
+            f"the service now embeds into vector space {runtime.engine.vector_space!r}, and the request asks for "
+            f"{wanted[:64]!r}; vectors of the two cannot be compared: embed your items again, or ask without "
+            f"{SPACE_HEADER}",
+            status=409,
+            code="vector_space_changed",
+            param=SPACE_HEADER,
+        )
+    return runtime
 
 
 def check_model(runtime: Runtime, name: str) -> None:

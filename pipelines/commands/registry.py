@@ -1,49 +1,8 @@
-"""Commands on registered versions: serve, promote, rollback."""
+"""Commands on registered versions: promote, rollback."""
 
-import signal
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-
-from pipelines.commands.options import Version
-
-
-def serve(
-    port: Annotated[int, typer.Option(envvar="PORT", help="Port to listen on.")] = 3000,
-    model: Version = "champion",
-    backend: Annotated[str, typer.Option(help="onnx or torch.")] = "onnx",
-    host: Annotated[str, typer.Option(help="Address to listen on; any but loopback needs --keys.")] = "127.0.0.1",
-    keys: Annotated[Path | None, typer.Option(help="File of API keys; see `omnivec keys`.")] = None,
-    anonymous: Annotated[bool, typer.Option(help="Let everyone in, also from other machines.")] = False,
-) -> None:
-    """Serve a registered version until interrupted."""
-    from components.environment import Environment
-    from components.registry import Registry
-    from serving.config import CaptureConfig, ServingConfig
-    from serving.launch import running
-
-    environment = Environment.from_env()
-    registry = Registry(environment)
-    version = str(registry.resolve(model).version)
-    config = ServingConfig.parse(
-        {
-            "artifact": registry.fetch(version),
-            "version": version,
-            "backend": backend,
-            "host": host,
-            "port": port,
-            "keys": keys.resolve() if keys else None,
-            "anonymous": anonymous,
-            "capture": CaptureConfig(directory=environment.home / "captures" / version),
-        }
-    )
-    typer.echo(f"starting {registry.name} version {version} ({backend}) on port {port} ...", err=True)
-    with running(config, environment.home / "serving") as server:
-        typer.echo(
-            f"ready after {server.ready_seconds:.1f} s: {server.url}/v1/embeddings  (log: {server.log})", err=True
-        )
-        _until_interrupted(server.process)
 
 
 def promote(
@@ -67,19 +26,3 @@ def rollback() -> None:
 
     now, then = Registry(Environment.from_env()).rollback()
     typer.echo(f"champion: version {then} (before: {now})")
-
-
-def _until_interrupted(process: Any) -> None:
-    """Wait for the server; Ctrl-C and SIGTERM end it in order, its own end is an error."""
-    from serving.errors import LaunchError
-
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)
-    try:
-        code = process.wait()
-    except KeyboardInterrupt:
-        typer.echo("stopping ...", err=True)
-        return
-    raise LaunchError(f"the service ended by itself with code {code}")

@@ -9,11 +9,11 @@ from starlette.responses import Response
 from model.quantize import RANGED
 from serving.convert import to_content
 from serving.errors import RequestError
-from serving.host import Runtime
 from serving.quantize import to_base64
 from serving.responses import json_response
+from serving.runtime import Runtime
 from serving.schemas import EmbeddingsRequest, EmbeddingsResponse
-from serving.work import Done, check_count, check_model, checked_dimension, convert_all, embed
+from serving.work import Done, check_count, check_model, checked_dimension, convert_all, embed, runtime_of
 
 router = APIRouter(tags=["embeddings"])
 
@@ -21,7 +21,7 @@ router = APIRouter(tags=["embeddings"])
 @router.post("/v1/embeddings", response_model=EmbeddingsResponse)
 async def create_embeddings(body: EmbeddingsRequest, request: Request) -> Response:
     """One vector per item: a string or content object is one item, a list has one vector for each."""
-    runtime: Runtime = request.app.state.host.runtime()
+    runtime = runtime_of(request)
     dimension = _check(body, runtime)
     convert = partial(to_content, task=body.task, limits=runtime.engine.limits)
     done = await embed(request, runtime, await convert_all(body.items, convert, runtime))

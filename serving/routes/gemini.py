@@ -19,9 +19,9 @@ from serving.gemini import (
     EmbedContentResponse,
     to_content,
 )
-from serving.host import Runtime
 from serving.responses import json_response
-from serving.work import check_count, check_model, checked_dimension, convert_all, embed, naming
+from serving.runtime import Runtime
+from serving.work import check_count, check_model, checked_dimension, convert_all, embed, naming, runtime_of
 
 router = APIRouter(tags=["gemini"])
 METHODS = ["embedContent", "batchEmbedContents"]
@@ -31,7 +31,7 @@ METHODS = ["embedContent", "batchEmbedContents"]
 @router.post("/v1beta/models/{model}:embedContent", response_model=EmbedContentResponse)
 async def embed_content(model: str, body: EmbedContentRequest, request: Request) -> Response:
     """One vector for one content, however many parts it has."""
-    runtime: Runtime = request.app.state.host.runtime()
+    runtime = runtime_of(request)
     vectors, usage = await _embed(model, [body], request, runtime)
     return json_response({"embedding": {"values": vectors[0]}, "usageMetadata": usage}, headers=runtime.headers)
 
@@ -40,7 +40,7 @@ async def embed_content(model: str, body: EmbedContentRequest, request: Request)
 @router.post("/v1beta/models/{model}:batchEmbedContents", response_model=BatchEmbedContentsResponse)
 async def batch_embed_contents(model: str, body: BatchEmbedContentsRequest, request: Request) -> Response:
     """One vector for each request, in their order."""
-    runtime: Runtime = request.app.state.host.runtime()
+    runtime = runtime_of(request)
     vectors, usage = await _embed(model, body.requests, request, runtime)
     answer = {"embeddings": [{"values": vector} for vector in vectors], "usageMetadata": usage}
     return json_response(answer, headers=runtime.headers)
@@ -49,14 +49,14 @@ async def batch_embed_contents(model: str, body: BatchEmbedContentsRequest, requ
 @router.get("/v1beta/models")
 async def list_models(request: Request) -> Response:
     """List the one model that is served."""
-    runtime: Runtime = request.app.state.host.runtime()
+    runtime = runtime_of(request)
     return json_response({"models": [_describe(runtime)]}, headers=runtime.headers)
 
 
 @router.get("/v1beta/models/{model}")
 async def get_model(model: str, request: Request) -> Response:
     """Describe the served model."""
-    runtime: Runtime = request.app.state.host.runtime()
+    runtime = runtime_of(request)
     check_model(runtime, model)
     return json_response(_describe(runtime), headers=runtime.headers)
 

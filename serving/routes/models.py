@@ -3,10 +3,10 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from serving.host import Runtime
 from serving.responses import json_response
+from serving.runtime import Runtime
 from serving.schemas import ModelList, ModelObject
-from serving.work import check_model
+from serving.work import check_model, runtime_of
 
 router = APIRouter(tags=["models"])
 
@@ -30,13 +30,13 @@ def describe(runtime: Runtime) -> ModelObject:
 @router.get("/v1/models", response_model=ModelList)
 async def list_models(request: Request) -> Response:
     """List the one model that is served."""
-    runtime: Runtime = request.app.state.host.runtime()
+    runtime = runtime_of(request)
     return json_response(ModelList(data=[describe(runtime)]).model_dump(), headers=runtime.headers)
 
 
 @router.get("/v1/models/{name}", response_model=ModelObject)
 async def get_model(name: str, request: Request) -> Response:
     """Describe the served model."""
-    runtime: Runtime = request.app.state.host.runtime()
+    runtime = runtime_of(request)
     check_model(runtime, name)
     return json_response(describe(runtime).model_dump(), headers=runtime.headers)

@@ -13,10 +13,10 @@ from starlette.responses import Response
 
 from model.content import Content
 from serving.convert import to_content
-from serving.host import Runtime
 from serving.responses import json_response
+from serving.runtime import Runtime
 from serving.schemas import EmbedRequest
-from serving.work import check_count, checked_dimension, convert_all, embed, naming
+from serving.work import check_count, checked_dimension, convert_all, embed, naming, runtime_of
 
 router = APIRouter(tags=["native"])
 
@@ -24,7 +24,7 @@ router = APIRouter(tags=["native"])
 @router.post("/embed", response_model=list[list[float]])
 async def embed_inputs(body: EmbedRequest, request: Request) -> Response:
     """One vector per input; the header ``X-Omnivec-Tokens`` has the number of tokens."""
-    runtime: Runtime = request.app.state.host.runtime()
+    runtime = runtime_of(request)
     with naming(lambda index: f"inputs.{index}"):
         contents, dimension = await _checked(runtime, body)
         done = await embed(request, runtime, contents)
@@ -38,9 +38,10 @@ async def embed_in_process(runtime: Runtime, body: EmbedRequest) -> NDArray[np.f
     Raises:
         RequestError: what the route would answer.
     """
-    contents, dimension = await _checked(runtime, body)
-    embedded = await runtime.embedder.embed(contents, request_id=uuid.uuid4().hex)
-    return runtime.engine.finish(embedded.vectors_ND, dimension)
+    with runtime.held():
+        contents, dimension = await _checked(runtime, body)
+        embedded = await runtime.embedder.embed(contents, request_id=uuid.uuid4().hex)
+        return runtime.engine.finish(embedded.vectors_ND, dimension)
 
 
 async def _checked(runtime: Runtime, body: EmbedRequest) -> tuple[list[Content], int]:

@@ -7,10 +7,9 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from serving.convert import to_content
-from serving.host import Runtime
 from serving.responses import json_response
 from serving.schemas import SimilarityRequest, SimilarityResponse
-from serving.work import check_count, check_model, checked_dimension, convert_all, embed, naming
+from serving.work import check_count, check_model, checked_dimension, convert_all, embed, naming, runtime_of
 
 router = APIRouter(tags=["similarity"])
 
@@ -18,7 +17,7 @@ router = APIRouter(tags=["similarity"])
 @router.post("/similarity", response_model=SimilarityResponse)
 async def compare(body: SimilarityRequest, request: Request) -> Response:
     """Similarities in the order of the documents; every item counts as one of the request."""
-    runtime: Runtime = request.app.state.host.runtime()
+    runtime = runtime_of(request)
     check_model(runtime, body.model)
     items = [body.query, *body.documents]
     check_count(runtime, len(items), param="documents")

@@ -1,0 +1,162 @@
+"""Another model takes over while requests run: none is lost, each is answered by one model."""
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from model.content import Content
+from serving import host as host_module
+from serving.config import ServingConfig
+from serving.dummy import DummyEncoder
+from serving.engine import Engine
+from serving.host import ModelHost
+from serving.launch import write_config
+
+Live = Callable[[ModelHost], AbstractContextManager[str]]
+
+
+class Turned(DummyEncoder):
+    """Another model: the same vectors, upside down."""
+
+    def __call__(self, batch: Any) -> Any:
+        return -super().__call__(batch)
+
+
+class Slow(DummyEncoder):
+    """Compute that waits until it is let go."""
+
+    gate = threading.Event()
+    armed = False
+
+    def __call__(self, batch: Any) -> Any:
+        assert not self.armed or self.gate.wait(10)
+        return super().__call__(batch)
+
+
+def engine_of(config: ServingConfig) -> Engine:
+    """Version 7 is the dummy, 8 is turned, 9 cannot be loaded."""
+    if config.version == "9":
+        raise OSError("no such artifact")
+    encoder = {"7": DummyEncoder, "7-slow": Slow, "8": Turned}[config.version]()
+    return Engine(encoder, vector_space=f"space-{config.version}")
+
+
+@pytest.fixture
+def source(config: ServingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(host_module, "LOOK_SECONDS", 0.02)
+    return write_config(config, tmp_path / "state")
+
+
+def name(source: Path, config: ServingConfig, **changes: Any) -> None:
+    write_config(config.model_copy(update=changes), source.parent)
+
+
+def ask(url: str, **headers: str) -> httpx.Response:
+    return httpx.post(
+        f"{url}/v1/embeddings", json={"model": "omnivec", "input": "four"}, headers=headers, timeout=10, trust_env=False
+    )
+
+
+def wait_for(url: str, version: str) -> None:
+    for _ in range(500):
+        if ask(url).headers["x-omnivec-version"] == version:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"version {version} did not take over")
+
+
+def test_under_load_no_request_fails_and_each_has_one_model(config: ServingConfig, source: Path, live: Live) -> None:
+    host = ModelHost(config, engine_of, source)
+    host.open()
+    answers: list[httpx.Response] = []
+    stop = threading.Event()
+
+    def load(url: str) -> None:
+        with httpx.Client(base_url=url, trust_env=False) as client:
+            while not stop.is_set():
+                answers.append(client.post("/v1/embeddings", json={"model": "omnivec", "input": "four"}))
+
+    with live(host) as url:
+        threads = [threading.Thread(target=load, args=(url,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for version in ("8", "7", "8"):
+            name(source, config, version=version)
+            wait_for(url, version)
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert {answer.status_code for answer in answers} == {200}
+    plain = DummyEncoder()(DummyEncoder().preprocess([Content.of("four")]))[0]
+    signs = {"7": 1, "8": -1}
+    seen = set()
+    for answer in answers:
+        version = answer.headers["x-omnivec-version"]
+        assert np.allclose(answer.json()["data"][0]["embedding"], signs[version] * plain, atol=1e-6)
+        seen.add(version)
+    assert seen == {"7", "8"}
+
+
+def test_a_request_ends_with_the_model_that_it_began_with(config: ServingConfig, source: Path, live: Live) -> None:
+    slow = config.model_copy(update={"version": "7-slow"})
+    host = ModelHost(slow, engine_of, source)
+    host.open()
+    Slow.gate.clear()
+    before = host.runtime()
+    before.engine.encoder.armed = True  # type: ignore[attr-defined]
+    answers: list[httpx.Response] = []
+    with live(host) as url:
+        thread = threading.Thread(target=lambda: answers.append(ask(url)))
+        thread.start()
+        while before.users.count == 0:
+            time.sleep(0.01)
+        name(source, config, version="8")
+        wait_for(url, "8")
+        assert before.users.count == 1, "the old model waits for its last request"
+        Slow.gate.set()
+        thread.join()
+    assert answers[0].status_code == 200
+    assert answers[0].headers["x-omnivec-version"] == "7-slow"
+
+
+def test_a_model_that_cannot_take_over_leaves_the_present_one(
+    config: ServingConfig, source: Path, live: Live, caplog: pytest.LogCaptureFixture
+) -> None:
+    host = ModelHost(config, engine_of, source)
+    host.open()
+    with live(host) as url:
+        for changes in ({"version": "9"}, {"version": "8", "port": 3999}):
+            name(source, config, **changes)
+            time.sleep(0.3)
+            assert ask(url).headers["x-omnivec-version"] == "7"
+        source.write_text("{nope")
+        time.sleep(0.2)
+        assert ask(url).status_code == 200
+        name(source, config, version="8")
+        wait_for(url, "8")
+    reasons = [record.reason for record in caplog.records if record.message == "swap_failed"]  # type: ignore[attr-defined]
+    assert "no such artifact" in reasons[0]
+    assert "port cannot change while the service runs" in reasons[1]
+    assert len(reasons) == 3
+
+
+def test_a_caller_that_names_its_vector_space_never_gets_another(
+    config: ServingConfig, source: Path, live: Live
+) -> None:
+    host = ModelHost(config, engine_of, source)
+    host.open()
+    with live(host) as url:
+        mine = ask(url).headers["x-omnivec-vector-space"]
+        assert ask(url, **{"X-Omnivec-Vector-Space": mine}).status_code == 200
+        name(source, config, version="8")
+        wait_for(url, "8")
+        refused = ask(url, **{"X-Omnivec-Vector-Space": mine})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "vector_space_changed")
+    assert "space-8" in refused.json()["error"]["message"]
