@@ -73,6 +73,14 @@ class Items:
     media: dict[int, str]
     texts: Path
 
+    def between_places(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether two items lie in more than one split or group together; else they are of one thing by right."""
+        place = self.records.group[self.parts["record"]] * len(RANKS) + self.records.split[self.parts["record"]]
+        low, high = np.full(len(self.kind), np.iinfo(np.int64).max), np.full(len(self.kind), -1)
+        np.minimum.at(low, self.item, place)
+        np.maximum.at(high, self.item, place)
+        return np.minimum(low[first], low[second]) != np.maximum(high[first], high[second])
+
     def of_kind(self, kind: str) -> NDArray[np.int64]:
         """Items of a kind, in the order of their keys."""
         return np.flatnonzero(self.kind == CODES[kind])

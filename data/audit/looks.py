@@ -22,6 +22,8 @@ WINDOW, STRIDE = 8, 2
 LEAST_COVER = 0.7
 # Flat pictures have no contrast to fit.
 FLAT_VARIANCE = 4.0
+# Standard deviation of the colours: below the first codecs leave as much, above the second nothing is scaled.
+CONTRASTS = (10.0, 40.0)
 
 Map = NDArray[np.float64]
 
@@ -38,6 +40,8 @@ class _Fit(NamedTuple):
 def picture_distance(first_SS3: NDArray[np.uint8], second_SS3: NDArray[np.uint8]) -> float:
     """Root mean square difference of colours at the worst window of 8 x 8 pixels, in levels of 0..255.
 
+    Of pictures with little contrast it is scaled up: a dark drawing on a dark ground is as different as any other.
+
     Args:
         first_SS3: a picture in a square, as ``decode_image`` gives it.
         second_SS3: another, of the same size.
@@ -49,7 +53,8 @@ def picture_distance(first_SS3: NDArray[np.uint8], second_SS3: NDArray[np.uint8]
     rest = np.where(inside_SS[..., None], target - (moved_SS3 * fit.gain + fit.offset), 0.0)
     rest = np.stack([_smooth(rest[..., colour]) for colour in range(3)], axis=-1)
     wrong, counted = _windows((rest**2).mean(axis=-1)), _windows(inside_SS.astype(np.float64))
-    return float(np.sqrt(np.max(wrong / np.maximum(counted, WINDOW * WINDOW / 2))))
+    contrast = np.clip(min(float(target.std(axis=(0, 1)).max()), float(other.std(axis=(0, 1)).max())), *CONTRASTS)
+    return float(np.sqrt(np.max(wrong / np.maximum(counted, WINDOW * WINDOW / 2))) * CONTRASTS[1] / contrast)
 
 
 def _laid_over(target_SS: NDArray[np.float32], other_SS: NDArray[np.float32]) -> tuple[Map, _Fit]:

@@ -44,6 +44,7 @@ def near_media(kind: str, found: Identities, items: Items, homes: dict[int, Path
         rules: how near is alike.
     """
     pairs = candidates(kind, found, rules.media)
+    pairs = pairs[items.between_places(found.item[pairs[:, 0]], found.item[pairs[:, 1]])]
     access, decode, compare = MediaAccess(), _DECODERS[kind], _COMPARE[kind]
 
     @lru_cache(maxsize=KEPT_DECODED)
