@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands import data_import, data_mine, data_sheet, data_versions
+from pipelines.commands import data_import, data_mine, data_sheet, data_synthetic, data_versions
 from pipelines.commands.options import Corpus, Overrides, Recipe, corpus_of
 
 app = typer.Typer(help="Make a corpus, look at it, check it and keep its versions.", no_args_is_help=True)
@@ -48,6 +48,7 @@ app.command("import", help=data_import.HELP)(data_import.import_)
 app.command("mine")(data_mine.mine)
 app.command("stats")(data_sheet.stats)
 app.command("sheet")(data_sheet.sheet)
+app.command("synthesize")(data_synthetic.synthesize)
 app.command("add")(data_versions.add)
 app.command("push")(data_versions.push)
 app.command("pull")(data_versions.pull)

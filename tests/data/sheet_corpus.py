@@ -66,7 +66,8 @@ def text(value: str) -> tuple[PartRef, ...]:
 
 
 def record(source: str, name: str, query: object, positive: object, *, language: str = "en", **more: object) -> Record:
-    fields = {"task": "text_to_image", "negatives": (), "license": "MIT", "group": name, "split": split_of(name)} | more
+    fields = {"task": "text_to_image", "negatives": (), "license": "MIT", "group": name} | more
+    fields = {"split": split_of(str(fields["group"]))} | fields
     return Record(
         id=f"{source}/{name}", query=query, positives=(positive,), source=source, languages=(language,), **fields
     )  # type: ignore[arg-type]
