@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands import data_import, data_mine, data_sheet, data_synthetic, data_versions
+from pipelines.commands import data_audit, data_import, data_mine, data_sheet, data_synthetic, data_versions
 from pipelines.commands.options import Corpus, Overrides, Recipe, corpus_of
 
 app = typer.Typer(help="Make a corpus, look at it, check it and keep its versions.", no_args_is_help=True)
@@ -45,6 +45,7 @@ def sample(
 
 
 app.command("import", help=data_import.HELP)(data_import.import_)
+app.command("audit")(data_audit.audit)
 app.command("mine")(data_mine.mine)
 app.command("stats")(data_sheet.stats)
 app.command("sheet")(data_sheet.sheet)

@@ -1,0 +1,1 @@
+"""Step: find leaks and duplicates, apply the policies, show the pairs."""

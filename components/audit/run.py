@@ -1,0 +1,122 @@
+"""The work of the audit step: a corpus in; a corpus without leaks, quarantine, pairs and report out."""
+
+import json
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from components.audit.config import AuditConfig
+from components.lineage import DATASET, data_identity
+from data.audit.audit import Audited, audit, examples, why_stop
+from data.audit.write import Written, write_audited
+from data.scan import record_batches
+from data.shards import shard_paths
+from model.errors import DataError
+from model.files import whole_file
+
+PAIRS = "pairs.parquet"
+
+
+def run(
+    config: AuditConfig,
+    *,
+    dataset: Path,
+    audited: Path,
+    quarantine: Path,
+    pairs: Path,
+    report: Path,
+    model: Path | None = None,
+) -> dict[str, float]:
+    """Audit a corpus.
+
+    Args:
+        config: what counts and what is done.
+        dataset: directory of shards, as the validate step writes it.
+        audited: directory to write: shards after the policies, their probes and ``dataset.json``; nothing when stopped.
+        quarantine: directory to write: shards of what was dropped and ``reasons.jsonl``.
+        pairs: directory to write: ``pairs.parquet``, one row for each finding.
+        report: HTML file to write.
+        model: artifact whose vectors are compared when ``embedding.enabled``.
+
+    Returns:
+        Scalars: ``rows``, ``quarantined``, ``moved``, ``leaks`` (pairs across splits), ``duplicates`` (within one).
+
+    Raises:
+        DataError: a policy says to fail, or the policies would change too much; pairs and report are written then.
+    """
+    from components.audit.report import report_page
+    from components.audit.vectors import by_model
+
+    with tempfile.TemporaryDirectory(prefix="omnivec-audit-") as folder:
+        further = by_model(config, model)
+        found = audit(dataset, config, Path(folder), further=further)
+        stop = why_stop(found, config)
+        _write_pairs(pairs, found, config)
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_text(report_page(found, config, stop), encoding="utf-8")
+        if stop:
+            raise DataError(_stop_message(dataset, stop, found, pairs, report))
+        places = (dataset, Path(folder))
+        records, verdicts = found.findings.records, found.verdicts
+        written = write_audited(records, verdicts, audited, quarantine, stored=places, limits=config.limits)
+    _describe(dataset, audited, found, written)
+    scopes = Counter(pair.scope for pair in found.findings.pairs)
+    counts = {"rows": written.kept, "quarantined": written.quarantined, "moved": written.moved}
+    return {**counts, "leaks": scopes["across"], "duplicates": scopes["within"]}
+
+
+def _write_pairs(directory: Path, found: Audited, config: AuditConfig) -> None:
+    with whole_file(directory / PAIRS) as partial:
+        pq.write_table(found.findings.table(config), partial, compression="zstd")
+
+
+def _stop_message(dataset: Path, why: list[str], found: Audited, pairs: Path, report: Path) -> str:
+    return "\n".join(
+        [
+            f"{dataset} leaks, or repeats itself, more than the policies allow:",
+            *(f"  {line}" for line in why),
+            "for example:",
+            *(f"  {line}" for line in examples(found)),
+            "change the corpus, or the policies (policies.KIND.across, policies.KIND.within)",
+            f"pairs: {pairs / PAIRS}",
+            f"report: {report}",
+        ]
+    )
+
+
+def _describe(source: Path, target: Path, found: Audited, written: Written) -> None:
+    """``dataset.json``: as the validate step writes it, with what the audit did."""
+    before = data_identity(source)
+    reasons = Counter(reason for refusal in found.verdicts.refused.values() for reason in refusal.reasons)
+    facts: dict[str, Any] = {
+        **before.facts,
+        "digest": data_identity(target).digest,
+        "dvc": before.dvc,
+        "rows": written.kept,
+        "quarantined": int(before.facts.get("quarantined", 0)) + written.quarantined,
+        "reasons": dict(sorted((Counter(before.facts.get("reasons") or {}) + reasons).items())),
+        "by": _counts(target),
+        "audit": {
+            "input": before.digest,
+            "quarantined": written.quarantined,
+            "moved": written.moved,
+            "moved_groups": dict(sorted(found.verdicts.moved.items())),
+            "pairs": {" ".join(key): count for key, count in found.findings.counts.items()},
+        },
+    }
+    (target / DATASET).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _counts(dataset: Path) -> dict[str, dict[str, int]]:
+    """Records by source, split, licence, task and language."""
+    names = ("source", "split", "license", "task")
+    found: dict[str, Counter[str]] = {name: Counter() for name in (*names, "language")}
+    for shard in shard_paths(dataset):
+        for table in record_batches(shard, (*names, "languages")):
+            for name in names:
+                found[name].update(map(str, table[name].to_pylist()))
+            found["language"].update(tag for tags in table["languages"].to_pylist() for tag in tags or ())
+    return {name: dict(sorted(counts.items())) for name, counts in found.items()}
