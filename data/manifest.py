@@ -153,7 +153,7 @@ def _shards(scanned: Sequence[Scanned], rows: list[int]) -> Any:
     import pandas as pd
 
     names = [item.shard.path.name for item in scanned]
-    return pd.Categorical.from_codes(np.repeat(np.arange(len(names)), rows), names)
+    return pd.Categorical.from_codes(np.repeat(np.arange(len(names)), rows), dtype=pd.CategoricalDtype(names))
 
 
 def _uses(found: list[tuple[NDArray[np.int32], int, int]]) -> Uses:
@@ -185,7 +185,7 @@ def _splits(frame: "DataFrame") -> tuple["Series[Any]", "Series[Any]"]:
     codes, groups = pd.factorize(frame["group"])
     names = pd.CategoricalDtype(sorted({*frame["split"].cat.categories, *SPLITS}))
     homes = np.array([SPLITS.index(split_of(group)) for group in groups] + [-1], dtype=np.int8)
-    expected = pd.Categorical.from_codes(homes[codes], list(SPLITS)).astype(names)
+    expected = pd.Categorical.from_codes(homes[codes], dtype=pd.CategoricalDtype(list(SPLITS))).astype(names)
     return frame["split"].astype(names), pd.Series(expected, index=frame.index)
 
 

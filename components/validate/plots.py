@@ -56,7 +56,8 @@ def _of(media: Any, **columns: str) -> list[Series]:
 
 
 def _values(column: Any) -> NDArray[np.float64]:
-    return column.dropna().to_numpy(np.float64)
+    values: NDArray[np.float64] = column.dropna().to_numpy(np.float64)
+    return values
 
 
 def _histogram(axes: "Axes", title: str, series: Sequence[Series], logarithmic: bool) -> None:
@@ -66,7 +67,7 @@ def _histogram(axes: "Axes", title: str, series: Sequence[Series], logarithmic: 
         low, high = low * 0.9, high * 1.1 + 1e-9
     edges = np.geomspace(low, high, BINS + 1) if logarithmic else np.linspace(low, high, BINS + 1)
     for kind, values in series:
-        axes.hist(values, edges, color=COLOURS[kind], alpha=0.6, label=f"{kind} ({len(values):,})")
+        axes.hist(values, edges.tolist(), color=COLOURS[kind], alpha=0.6, label=f"{kind} ({len(values):,})")
     if logarithmic:
         axes.set_xscale("log")
     axes.legend(fontsize=7)
