@@ -113,11 +113,11 @@ def corpus_stats(directory: Path) -> Stats:
     paths = shard_paths(directory)
     try:
         rows = daft.read_parquet([str(path) for path in paths], file_path_column="file")
-        records = rows.where(col("kind") == "record").select(*RECORD_COLUMNS)
+        records = rows.where("kind = 'record'").select(*RECORD_COLUMNS)
         found = _of_records(records)
         parts = _parts(records)
         found |= {"parts": _count(parts, "source", "role", "modality"), "texts": _lengths(parts)}
-        media = rows.where(col("kind") == "media").groupby("file", "modality").agg(col("id").count().alias("items"))
+        media = rows.where("kind = 'media'").groupby("file", "modality").agg(col("id").count().alias("items"))
         items = _rows(media)
     except (DaftCoreException, ValueError, OSError) as error:
         raise DataError(
@@ -132,7 +132,7 @@ def _of_records(records: "DataFrame") -> dict[str, list[Any]]:
 
     first = records.select("source", "task", "split", col("languages").get(0).fill_null("none").alias("language"))
     spread = records.groupby("group").agg(col("split").count_distinct().alias("splits"))
-    leaking = spread.where(col("splits") > 1).select("group").sort("group").limit(1000)
+    leaking = spread.where("splits > 1").select("group").sort("group").limit(1000)
     return {
         "records": _count(records, "source", "task", "split"),
         "languages": _count(first, "source", "task", "language", "split"),
@@ -150,7 +150,7 @@ def _largest(records: "DataFrame") -> list[Row]:
     wholes = _rows(sizes.groupby("source").agg(col("records").sum().alias("all"), col("group").count().alias("groups")))
     found = []
     for whole in sorted(wholes, key=lambda row: str(row["source"])):
-        own = sizes.where(col("source") == whole["source"]).sort(["records", "group"], desc=[True, False])
+        own = sizes.where(col("source").eq_null_safe(whole["source"])).sort(["records", "group"], desc=[True, False])
         found += [
             {**row, "share": row["records"] / whole["all"], "groups": whole["groups"]}
             for row in _rows(own.limit(LARGEST_GROUPS))
@@ -182,7 +182,7 @@ def _parts(records: "DataFrame") -> "DataFrame":
 def _lengths(parts: "DataFrame") -> list[Row]:
     from daft import col
 
-    texts = parts.where((col("modality") == "text") & col("characters").not_null() & (col("characters") > 0))
+    texts = parts.where("modality = 'text' and characters > 0")
     ranges = texts.select("role", col("characters").cast("float64").log2().floor().cast("int64").alias("power"))
     rows = _count(ranges, "role", "power", name="parts")
     return [{"role": row["role"], "characters": 2 ** row["power"], "parts": row["parts"]} for row in rows]

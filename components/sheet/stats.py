@@ -1,5 +1,6 @@
 """The page of ``omnivec data stats``: plots first, then every count."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from components.pages import page, paragraph, section, svg, table
@@ -16,6 +17,7 @@ GREY = "#868e96"
 MODALITIES = {"text": "#495057", "image": "#2a6fdb", "audio": "#f08c00", "video": "#2b8a3e", "document": "#9c36b5"}
 MOST_LANGUAGES = 40
 MOST_SOURCES = 40
+MOST_CHARACTERS = 28
 
 
 def stats_page(stats: "Stats", name: str, version: str, largest: float) -> str:
@@ -43,11 +45,12 @@ def stats_page(stats: "Stats", name: str, version: str, largest: float) -> str:
     )
 
 
-def _figure(height: float, columns: int = 1, **options: object) -> "tuple[Figure, list[Axes]]":
+def _figure(height: float, *widths: float) -> "tuple[Figure, list[Axes]]":
+    """A figure with a plot for each relative width."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, height))
-    axes = figure.subplots(1, columns, squeeze=False, **options)[0]
+    axes = figure.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0]
     for one in axes:
         one.spines[["top", "right"]].set_visible(False)
     return figure, list(axes)
@@ -55,19 +58,21 @@ def _figure(height: float, columns: int = 1, **options: object) -> "tuple[Figure
 
 def _records(stats: "Stats") -> "Figure":
     sources = list(stats.by("source"))[:MOST_SOURCES]
-    figure, (left, right) = _figure(1 + 0.32 * max(len(sources), 6), 2, width_ratios=(2, 1))
+    figure, (left, right) = _figure(1 + 0.32 * max(len(sources), 6), 2, 1)
     start = dict.fromkeys(sources, 0)
     for split in SPLITS:
         counts = {
             s: sum(r["records"] for r in stats.records if (r["source"], r["split"]) == (s, split)) for s in sources
         }
-        left.barh(sources, list(counts.values()), left=list(start.values()), color=SPLIT_COLOURS[split], label=split)
+        left.barh(
+            _labels(sources), list(counts.values()), left=list(start.values()), color=SPLIT_COLOURS[split], label=split
+        )
         start = {source: start[source] + counts[source] for source in sources}
     left.invert_yaxis()
     left.legend(fontsize=8)
     left.set_title("records by source and split")
     tasks = stats.by("task")
-    right.barh(list(tasks), list(tasks.values()), color=GREY)
+    right.barh(_labels(tasks), list(tasks.values()), color=GREY)
     right.invert_yaxis()
     right.set_title("records by task")
     figure.tight_layout()
@@ -99,13 +104,15 @@ def _splits(stats: "Stats") -> list[str]:
 
 def _languages(stats: "Stats") -> "Figure":
     names = list(stats.by("language"))[:MOST_LANGUAGES]
-    figure, (axes,) = _figure(3.2)
+    figure, (axes,) = _figure(3.2, 1)
     start = dict.fromkeys(names, 0)
     for split in SPLITS:
         counts = {
             n: sum(r["records"] for r in stats.languages if (r["language"], r["split"]) == (n, split)) for n in names
         }
-        axes.bar(names, list(counts.values()), bottom=list(start.values()), color=SPLIT_COLOURS[split], label=split)
+        axes.bar(
+            _labels(names), list(counts.values()), bottom=list(start.values()), color=SPLIT_COLOURS[split], label=split
+        )
         start = {name: start[name] + counts[name] for name in names}
     axes.set_title(f"records by first language ({len(stats.by('language'))} in all)")
     axes.tick_params(axis="x", rotation=90)
@@ -115,7 +122,7 @@ def _languages(stats: "Stats") -> "Figure":
 
 
 def _parts(stats: "Stats") -> "Figure":
-    figure, (left, right) = _figure(2.6, 2)
+    figure, (left, right) = _figure(2.6, 1, 1)
     roles = ("query", "positives", "negatives")
     start = dict.fromkeys(roles, 0)
     for modality, colour in MODALITIES.items():
@@ -134,8 +141,8 @@ def _parts(stats: "Stats") -> "Figure":
     ]
     names = [name for name, _, _ in stored][:MOST_SOURCES]
     media, rest = [row[1] for row in stored][:MOST_SOURCES], [row[2] for row in stored][:MOST_SOURCES]
-    right.barh(names, media, color="#2a6fdb", label="media")
-    right.barh(names, rest, left=media, color=GREY, label="records")
+    right.barh(_labels(names), media, color="#2a6fdb", label="media")
+    right.barh(_labels(names), rest, left=media, color=GREY, label="records")
     right.invert_yaxis()
     right.tick_params(axis="y", labelsize=7)
     right.legend(fontsize=8)
@@ -167,7 +174,7 @@ def _media(stats: "Stats") -> list[str]:
 
 
 def _lengths(stats: "Stats") -> "Figure":
-    figure, (left, right) = _figure(2.8, 2)
+    figure, (left, right) = _figure(2.8, 1, 1)
     for role, colour in (("query", "#2a6fdb"), ("positives", "#2b8a3e"), ("negatives", "#c92a2a")):
         rows = [(row["characters"], row["parts"]) for row in stats.texts if row["role"] == role]
         if rows:
@@ -187,6 +194,12 @@ def _lengths(stats: "Stats") -> "Figure":
         right.text(0, 0.5, "durations: none, or not probed yet", color=GREY)
     figure.tight_layout()
     return figure
+
+
+def _labels(names: Iterable[str]) -> list[str]:
+    """Names as matplotlib can draw them: short, without what it reads as mathematics or has no glyph for."""
+    shown = ("".join(c if c.isprintable() else "?" for c in str(name)).replace("$", r"\$") for name in names)
+    return [name if len(name) <= MOST_CHARACTERS else f"{name[:MOST_CHARACTERS]}…" for name in shown]
 
 
 def _rows(rows: list[dict[str, object]], *names: str) -> list[tuple[object, ...]]:

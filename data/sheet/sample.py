@@ -7,7 +7,7 @@ holds the same first records, and adding records changes little.
 import hashlib
 import heapq
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,7 @@ def draw(directory: Path, count: int) -> Drawn:
     return Drawn(tuple(sorted(samples, key=_place)), total, len(best), len(chosen), broken=broken)
 
 
-def allocate(strata: dict[Stratum, Sequence[Any]], count: int) -> dict[Stratum, list[Any]]:
+def allocate(strata: Mapping[Stratum, Sequence[Any]], count: int) -> dict[Stratum, list[Any]]:
     """Share ``count`` places: first evenly among pairs of source and task, then in turn among the strata of each.
 
     Args:

@@ -77,7 +77,7 @@ def synthesize(config: SynthesizeConfig, corpus: Path, output: Path) -> list[Cou
         raise DataError(
             f"{output} is not empty; give a new directory, so that no synthetic shard of another run is left"
         )
-    makers = [(helper.kind, maker(helper)) for helper in config.helpers]
+    makers: list[tuple[str, Make]] = [(helper.kind, maker(helper)) for helper in config.helpers]
     counts = [Counts(kind) for kind, _ in makers]
     sources = _sources(config, corpus)
     refused: list[dict[str, Any]] = []

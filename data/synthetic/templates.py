@@ -33,8 +33,8 @@ BUILT_IN: Mapping[str, Sequence[str]] = {
 
 def maker(config: Templates) -> Make:
     """What the templates make of a record."""
-    known = {language: (*BUILT_IN.get(language, ()), *own) for language, own in config.templates.items()}
-    known = {**BUILT_IN, **known}
+    known = {language: tuple(texts) for language, texts in BUILT_IN.items()}
+    known |= {language: (*known.get(language, ()), *own) for language, own in config.templates.items()}
 
     def make(record: Record) -> Outcome:
         label = label_of(record)

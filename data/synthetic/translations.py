@@ -106,7 +106,7 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
 
 
 def _bitext(record: Record, label: str, name: str, languages: tuple[str, str], license_: str) -> Record:
-    fields = {"query": text_content(label), "positives": (text_content(name),), "negatives": ()}
+    fields: dict[str, object] = {"query": text_content(label), "positives": (text_content(name),), "negatives": ()}
     fields |= {"languages": languages, "license": license_, "task": "bitext"}
     return synthetic(record, f"bitext/{languages[1]}", **fields)
 
