@@ -150,7 +150,7 @@ class Sizes(Config):
     shard_bytes: int = Field(default=256 * 2**20, ge=1)
     row_bytes: int = Field(default=16 * 2**20, ge=64)
     text_chars: int = Field(default=100_000, ge=1)
-    level: int = Field(default=3, ge=1, le=22)
+    level: int = Field(default=6, ge=1, le=22)
 
 
 class ImportConfig(Config):

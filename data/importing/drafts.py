@@ -93,9 +93,11 @@ def has_column(values: dict[str, Any], name: str) -> bool:
 
 
 def _empty(value: Any) -> bool:
+    if isinstance(value, str):
+        return not value or value.isspace()
     if isinstance(value, float):
         return math.isnan(value)  # what pandas makes of nothing
-    return value is _ABSENT or value is None or value in ("", [], ()) or (isinstance(value, str) and not value.strip())
+    return value is None or value is _ABSENT or value in ([], ())
 
 
 def _query(mapping: Mapping, values: dict[str, Any], most: int) -> DraftContent:
@@ -194,6 +196,9 @@ def _scalar(spec: Value, values: dict[str, Any], role: str) -> str:
 def _languages(specs: Iterable[Value], values: dict[str, Any]) -> tuple[str, ...]:
     tags: list[str] = []
     for spec in specs:
+        if spec.constant is not None:  # looked at with the configuration
+            tags.append(spec.constant)
+            continue
         value = lookup(values, spec.column) if spec.column is not None else None
         if isinstance(value, list) and value:
             tags += [spec.map.get(str(tag), str(tag)) for tag in value]
