@@ -47,7 +47,7 @@ class Previews:
     def pair(self, pair: "Pair") -> str:
         """One pair: a line of facts, then its sides next to each other."""
         findings = self.found.findings
-        fact = f"{pair.match}" if pair.match == "exact" else f"near, distance {pair.distance:.3g}"
+        fact = pair.match if pair.match != "near" else f"near, distance {pair.distance:.3g}"
         texts = [self._text(pair, place) for place in (0, 1)] if pair.kind == "text" else ["", ""]
         marked = _marked(*texts) if pair.kind == "text" else (self._media(pair, 0), self._media(pair, 1))
         cells = []

@@ -112,7 +112,7 @@ def _drop_within(found: Findings, pair: Pair, verdicts: Verdicts) -> None:
 def _refuse(found: Findings, verdicts: Verdicts, record: int, pair: Pair, partner: int) -> None:
     what = "leak" if pair.scope == "across" else "duplicate"
     name, split = found.records.name(partner), SPLITS[verdicts.split[partner]]
-    like = "the same as" if pair.match == "exact" else f"like (distance {pair.distance:.3g})"
+    like = "the same as" if pair.match != "near" else f"like (distance {pair.distance:.3g})"
     names = " and ".join(dict.fromkeys(map(found.item_name, pair.items)))
     message = f"{pair.kind} {names}: {like} that of record {name} in {split}"
     verdicts.refused[record] = Refusal((f"{what}_{pair.kind}",), message)

@@ -13,6 +13,7 @@ from data.audit.items import NEGATIVES, Items, Records
 from data.audit.rules import KINDS, RANKS, AuditRules, Scope
 
 SPLITS = tuple(RANKS)
+WHOLES = frozenset({"content", "pair"})
 SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("kind", "match", "scope", "action")),
@@ -40,7 +41,9 @@ class Pair:
 
     @property
     def match(self) -> str:
-        """``exact`` or ``near``."""
+        """``exact`` or ``near``, or ``whole`` where each part of a content or pair is one of these."""
+        if self.kind in WHOLES:
+            return "whole"
         return "exact" if self.items[0] == self.items[1] else "near"
 
 
