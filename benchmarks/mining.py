@@ -33,6 +33,7 @@ from data.benchmarks.build import SamplingConfig, build_sets
 from data.corpus import Corpus
 from data.mining.config import MineTask, Rules
 from data.mining.knowledge import Knowledge
+from data.mining.looks import Looks
 from data.mining.miner import Miner
 from data.mining.pool import Pool, embed_pool, pool_of
 from data.mining.select import Negative, assign
@@ -181,14 +182,14 @@ def aligned(artifact: Path, corpus: Path, scratch: Path, steps: int) -> UnifiedE
 
 
 def negatives_of(
-    pool: Pool, knowledge: Knowledge, rules: Rules, seed: int
+    pool: Pool, knowledge: Knowledge, rules: Rules, looks: Looks, seed: int
 ) -> tuple[dict[str, dict[str, tuple[ContentRef, ...]]], float]:
     """Negatives by arm and record, and the seconds that mining took."""
     started = time.perf_counter()
-    miner = Miner(pool, knowledge, rules, exact_below=100_000)
+    miner = Miner(pool, knowledge, rules, exact_below=100_000, looks=looks)
     mined = assign(pool, miner(), rules, miner.verdicts)
     seconds = time.perf_counter() - started
-    loose = rules.model_copy(update={"ratio": None, "near": None})
+    loose = rules.model_copy(update={"ratio": None, "near": None, "alike": None})
     bare = Miner(pool, knowledge, loose, exact_below=100_000)
     unruled = assign(pool, bare(), loose, bare.verdicts)
     counts = {name: len(found) for name, found in mined.items()}
@@ -304,17 +305,20 @@ def compare(arguments: argparse.Namespace, artifact: Path, corpus: Path, scratch
     pooler.read(scratch / POOLED)
     pooler.add([c for s in sets for side in (s.queries, s.documents) for c in side], "test contents")
     rules = Rules.parse({"number": NEGATIVES, **json.loads(arguments.rules)})
-    knowledge = Knowledge(train.records)
+    knowledge, looks = Knowledge(train.records), Looks(train.content, rules.alike or 0)
     negatives: dict[str, dict[str, tuple[ContentRef, ...]]] = {arm: {} for arm in ARMS}
     mining = 0.0
     for task in MINED:
         pool = embed_pool(pool_of(task, train.records, knowledge), pooler)
-        found, seconds = negatives_of(pool, knowledge, rules, seed=0)
+        found, seconds = negatives_of(pool, knowledge, rules, looks, seed=0)
         mining += seconds
         for arm in ARMS:
             negatives[arm] |= found[arm]
-    pooler.write(scratch / POOLED)
     own = [record for record in train.records if record.id in negatives["none"]]
+    # Mining takes texts that differ in case for one; a record has its own.
+    refs = ((record, ref) for record in own for ref in (record.query, *record.positives))
+    pooler.add((train.content(record, ref) for record, ref in refs), "other spellings")
+    pooler.write(scratch / POOLED)
     scores: dict[str, list[dict[str, Scores]]] = {"start": [evaluated(pooler, encoder, sets)]}
     spent: dict[str, float] = {}
     for seed in range(arguments.seeds):

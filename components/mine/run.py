@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.lineage import DATASET, data_identity
-from components.mine.config import MineConfig
+from components.mine.config import JudgeConfig, MineConfig
 from data.corpus import Corpus
 from data.mining.config import MineTask
-from data.mining.judge import TeacherJudge
+from data.mining.judge import Judge, TeacherJudge
 from data.mining.knowledge import Knowledge
 from data.mining.looks import Looks
 from data.mining.miner import Found, Miner
@@ -116,7 +116,8 @@ def run(
     knowledge = Knowledge(corpus.records, siblings=rules.siblings, never_across=rules.never_across)
     embed = Embedder(encoder, corpus, kept, config.dimension, config.max_batch_tokens)
     tasks, lacking = _tasks(config, corpus, encoder)
-    results = [_mine(config, task, corpus, knowledge, embed) for task in tasks]
+    judge = None if config.judge is None else _judge(config.judge, config.max_batch_tokens)
+    results = [_mine(config, task, corpus, knowledge, embed, judge) for task in tasks]
     shard_of = {record.id: corpus.shard_of(record) for record in corpus.records}
     taken = {name: negatives for result in results for name, negatives in result.taken.items()}
     rows = write_mined(dataset, output, taken, shard_of, existing=rules.existing)
@@ -154,7 +155,14 @@ def _modalities(record: Record) -> list[Modality]:
     return [part.modality for content in (record.query, record.positives[0]) for part in content]
 
 
-def _mine(config: MineConfig, task: MineTask, corpus: Corpus, knowledge: Knowledge, embed: Embedder) -> TaskResult:
+def _mine(
+    config: MineConfig,
+    task: MineTask,
+    corpus: Corpus,
+    knowledge: Knowledge,
+    embed: Embedder,
+    judge: Judge | None,
+) -> TaskResult:
     from components.mine.examples import examples_of
 
     pool = embed_pool(pool_of(task, corpus.records, knowledge), embed)
@@ -164,17 +172,11 @@ def _mine(config: MineConfig, task: MineTask, corpus: Corpus, knowledge: Knowled
     looks = None if config.rules.alike is None else Looks(corpus.content, config.rules.alike)
     miner = Miner(pool, knowledge, config.rules, exact_below=config.exact_below, looks=looks)
     found = miner()
-    if (judge := config.judge) is not None and (not judge.tasks or task.name in judge.tasks):
-        teacher = TeacherJudge(
-            _teacher(judge.model),
-            query_task=judge.query_task,
-            document_task=judge.document_task,
-            max_batch_tokens=config.max_batch_tokens,
-        )
-        found = judged(miner, found, teacher, corpus.content, ratio=judge.ratio, candidates=judge.candidates)
+    if (wanted := config.judge) is not None and judge is not None and (not wanted.tasks or task.name in wanted.tasks):
+        found = judged(miner, found, judge, corpus.content, ratio=wanted.ratio, candidates=wanted.candidates)
     taken = assign(pool, found, config.rules, miner.verdicts)
     if len(taken) != pool.records:
-        raise DataError(f"{pool.records} records of {task.name} were to be mined for, {len(taken)} were")
+        raise DataError(f"{pool.records} records of {task.name} have {len(taken)} ids; each needs one of its own")
 
     def vectors(contents: Sequence[Content]) -> NDArray[np.float32]:
         prompted = [replace(content, task=task.document_task) for content in contents]
@@ -187,14 +189,20 @@ def _mine(config: MineConfig, task: MineTask, corpus: Corpus, knowledge: Knowled
     return TaskResult(task, miner, found, taken, _random(miner, config.rules.seed), plants, chosen)
 
 
-def _teacher(directory: str) -> Encoder:
+def _judge(config: JudgeConfig, max_batch_tokens: int) -> Judge:
     from model.artifact import load_encoder
 
-    if not Path(directory).is_dir():
+    directory = Path(config.model)
+    if not directory.is_dir():
         raise ConfigError(
             f"judge.model: {directory} is no directory here; give an absolute path that this step can see"
         )
-    return load_encoder(Path(directory))
+    return TeacherJudge(
+        load_encoder(directory),
+        query_task=config.query_task,
+        document_task=config.document_task,
+        max_batch_tokens=max_batch_tokens,
+    )
 
 
 def _random(miner: Miner, seed: int) -> NDArray[np.float32]:

@@ -78,7 +78,7 @@ class Miner:
             for label in dict.fromkeys(ask.label for ask in pool.asks)
         }
         self._searchers = {
-            label: Searcher(pool.document_PD[scope], exact_below=exact_below) for label, scope in self._scopes.items()
+            label: Searcher(self._vectors(scope), exact_below=exact_below) for label, scope in self._scopes.items()
         }
 
     @property
@@ -188,6 +188,11 @@ class Miner:
             return [False] * len(looks)
         others = [self.look(place) for place in positives]
         return [self.looks.alike(one, others) for one in looks]
+
+    def _vectors(self, scope: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Vectors of some documents; no copy where these are all."""
+        every = self.pool.document_PD
+        return every if len(scope) == len(every) else every[scope]
 
     def _depth(self) -> int:
         return self.rules.last_rank + SLACK
