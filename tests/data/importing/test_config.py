@@ -1,12 +1,19 @@
+import re
+from pathlib import Path
+
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data.importing import config as config_module
 from data.importing.config import CONVENTIONS, ImportConfig
 from data.importing.mapping import Value
 from data.importing.readers.open import READERS
 from model.errors import ConfigError
 from tests.data.importing.conftest import TEXT_MAPPING
+
+EXAMPLES = Path(config_module.__file__).parent / "examples"
 
 
 def test_every_kind_has_a_reader() -> None:
@@ -103,3 +110,16 @@ def test_required_columns_leave_out_what_may_be_missing() -> None:
     config = ImportConfig.parse({"name": "x", "source": {"kind": "jsonl", "path": "x"}, "mapping": mapping})
     assert config.mapping.required == {"q", "p", "a", "b.c"}
     assert config.mapping.columns == {"q", "p", "i", "n", "l", "a", "b.c"}
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_examples_are_valid(path: Path) -> None:
+    config = ImportConfig.parse(yaml.safe_load(path.read_text(encoding="utf-8")))
+    assert config.mapping.has_media
+
+
+def test_the_guide_has_the_examples() -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "guides" / "import.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
+    names = {ImportConfig.parse(yaml.safe_load(block)).name for block in blocks}
+    assert names == {yaml.safe_load(path.read_text())["name"] for path in EXAMPLES.glob("*.yaml")}
