@@ -53,11 +53,16 @@ def find_corpus(path: str, home: Path | None = None) -> Path:
     )
 
 
-def pin_corpus(path: str) -> PinnedCorpus:
+def pin_corpus(path: str, *, elsewhere: bool = False) -> PinnedCorpus:
     """Tie a recipe's ``corpus`` to its content, without fetching what is elsewhere.
 
     A branch or tag becomes the commit that it names now, so that every step of a run, and a later look at it, gets the
     same data.
+
+    Args:
+        path: a directory or a reference.
+        elsewhere: the steps run on other machines, which need not have git: a version in a shared remote is named by
+            its digest there.
 
     Raises:
         DataError: no such directory or version.
@@ -65,10 +70,10 @@ def pin_corpus(path: str) -> PinnedCorpus:
     if not is_reference(path):
         return PinnedCorpus(path, corpus_digest(find_corpus(path)))
     from data.versions.fetch import identity
-    from data.versions.origin import origin
+    from data.versions.origin import origin, portable
 
     with origin(parse_reference(path)) as found:
-        return PinnedCorpus(str(found.reference), identity(found))
+        return PinnedCorpus(str(portable(found) if elsewhere else found.reference), identity(found))
 
 
 def corpus_cache(home: Path | None = None) -> Path:

@@ -50,6 +50,14 @@ class Origin:
         return self.reference.path.rsplit("/", 1)[-1] if isinstance(self.reference, GitReference) else "corpus"
 
 
+def portable(found: Origin) -> Reference:
+    """The reference that a machine without git can use, when the files lie in a remote that others reach too."""
+    shared = found.remote.partition("://")[0] not in ("file", "memory")
+    if not isinstance(found.reference, GitReference) or found.md5 is None or not shared:
+        return found.reference
+    return RemoteReference(found.remote, found.md5, found.reference.sources, found.revision)
+
+
 @contextmanager
 def origin(reference: Reference) -> Iterator[Origin]:
     """Look a version up; its files can be opened until the block ends.
@@ -83,7 +91,12 @@ def _in_remote(reference: RemoteReference) -> Origin:
             f"{reference.remote} holds no {reference.md5}; push it (`omnivec data push`) or correct the digest"
         ) from None
     entries = _entries(text, reference.md5)
-    return Origin(reference, entries, lambda e: files.open(place(e.md5 or ""), "rb"), reference.md5, reference.remote)
+
+    def opened(entry: Entry) -> IO[bytes]:
+        file: IO[bytes] = files.open(place(str(entry.md5)), "rb")
+        return file
+
+    return Origin(reference, entries, opened, reference.md5, reference.remote, reference.revision)
 
 
 def _entries(text: bytes, md5: str) -> tuple[Entry, ...]:

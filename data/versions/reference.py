@@ -4,7 +4,7 @@ Two forms, each with an optional ``?sources=a,b`` that limits it to the shards o
 
 - ``dvc://REPOSITORY#PATH@REVISION``: what a DVC repository tracks at PATH. REPOSITORY is a path or a git address.
 - ``dvc+SCHEME://REMOTE#MD5.dir``: the same by the digest that DVC gave the directory, straight from its remote, for a
-  machine without git.
+  machine without git. ``revision=COMMIT`` may say where the digest was recorded; it is passed on to reports and tags.
 """
 
 import re
@@ -40,14 +40,15 @@ class GitReference:
 
 @dataclass(frozen=True)
 class RemoteReference:
-    """A directory in a DVC remote, by its digest."""
+    """A directory in a DVC remote, by its digest; ``revision`` is the commit that recorded it, if that is known."""
 
     remote: str
     md5: str
     sources: tuple[str, ...] = ()
+    revision: str | None = None
 
     def __str__(self) -> str:
-        return f"dvc+{self.remote}#{self.md5}{_query(self.sources)}"
+        return f"dvc+{self.remote}#{self.md5}{_query(self.sources, self.revision)}"
 
 
 Reference = GitReference | RemoteReference
@@ -66,14 +67,14 @@ def parse_reference(text: str) -> Reference:
     """
     body, _, query = text.partition("?")
     _refuse_login(body)
-    sources = _sources(text, query)
-    if git := _GIT.fullmatch(body):
+    sources, revision = _options(text, query)
+    if (git := _GIT.fullmatch(body)) and revision is None:
         found = GitReference(git["repository"], git["path"].strip("/"), git["revision"])
         _check_git(text, found)
         return replace(found, sources=sources)
     if remote := _REMOTE.fullmatch(body):
         check_remote(remote["remote"])
-        return RemoteReference(remote["remote"].rstrip("/"), remote["md5"], sources)
+        return RemoteReference(remote["remote"].rstrip("/"), remote["md5"], sources, revision)
     raise DataError(f"{text!r} is no reference to a version of a corpus; write {FORMS}")
 
 
@@ -110,18 +111,20 @@ def _check_git(text: str, found: GitReference) -> None:
         raise DataError(f"{text!r} names the revision {found.revision!r}; give a commit, tag or branch")
 
 
-def _sources(text: str, query: str) -> tuple[str, ...]:
-    if not query:
-        return ()
-    key, _, value = query.partition("=")
-    names = tuple(dict.fromkeys(value.split(",")))
-    wrong = [name for name in names if not _SOURCE.fullmatch(name)]
-    if key != "sources" or wrong:
+def _options(text: str, query: str) -> tuple[tuple[str, ...], str | None]:
+    """Sources and revision from what follows the question mark."""
+    found = dict(item.partition("=")[::2] for item in query.split("&")) if query else {}
+    names = tuple(dict.fromkeys(found["sources"].split(","))) if "sources" in found else ()
+    revision = found.get("revision")
+    wrong = [name for name in names if not _SOURCE.fullmatch(name)] or sorted(found.keys() - {"sources", "revision"})
+    if wrong or (revision is not None and not _REVISION.fullmatch(revision)):
         raise DataError(
             f"{text!r} ends in ?{query}; write ?sources=emoji-noto,stamps, the names of shards without .parquet"
         )
-    return names
+    return names, revision
 
 
-def _query(sources: tuple[str, ...]) -> str:
-    return f"?sources={','.join(sources)}" if sources else ""
+def _query(sources: tuple[str, ...], revision: str | None = None) -> str:
+    said = [f"sources={','.join(sources)}"] if sources else []
+    said += [f"revision={revision}"] if revision else []
+    return f"?{'&'.join(said)}" if said else ""

@@ -59,7 +59,7 @@ def submit(
     from pipelines.recipe import load
 
     config = load(recipe, set_ or ())
-    corpus = pin_corpus(config.corpus)
+    corpus = pin_corpus(config.corpus, elsewhere=True)
     config = config.model_copy(update={"corpus": corpus.name})
     try:
         run_id = submit_run(config, host, image=image, corpus_digest=corpus.digest)

@@ -11,7 +11,7 @@ import pytest
 
 from data.versioning import corpus_version, directory_md5
 from data.versions.fetch import fetch, identity, read_origin, source_of
-from data.versions.origin import Entry, Origin, origin
+from data.versions.origin import Entry, Origin, origin, portable
 from data.versions.reference import RemoteReference, parse_reference
 from data.versions.repository import add, pinned_reference, push, recorded_reference
 from model.errors import DataError
@@ -226,6 +226,20 @@ def test_repositories_and_revisions_that_are_not_there(corpus: Path, git: Git, t
         get(f"dvc://{root}#data/other@main", tmp_path / "cache")
     with pytest.raises(DataError, match=r"cannot be reached|not a DVC repository"):
         get(f"dvc://{tmp_path}/nowhere#data/mine@main", tmp_path / "cache")
+
+
+def test_a_version_in_a_shared_remote_is_named_for_machines_without_git(corpus: Path, git: Git, tmp_path: Path) -> None:
+    made = add(corpus)
+    push(corpus, to=str(tmp_path / "remote"))
+    git("add", *made.commit)
+    git("commit", "-qm", "first")
+    with origin(parse_reference(f"dvc://{corpus.parents[1]}#data/mine@main?sources=tools")) as found:
+        assert portable(found) == found.reference, "nobody else reaches a directory of this machine"
+        shared = portable(replace(found, remote="s3://bucket/x"))
+    head = git("rev-parse", "HEAD")
+    assert str(shared) == f"dvc+s3://bucket/x#{made.md5}?sources=tools&revision={head}"
+    directory = get(str(replace(shared, remote=f"file://{tmp_path}/remote")), tmp_path / "cache")
+    assert corpus_version(directory).revision == head
 
 
 def test_sources_by_file_name() -> None:

@@ -25,9 +25,11 @@ def test_a_written_git_reference_is_read_back(
     assert parse_reference(str(reference)) == reference
 
 
-@given(st.sampled_from(["s3", "gs", "file", "az", "https"]), PATHS, SOURCES)
-def test_a_written_remote_reference_is_read_back(scheme: str, path: str, sources: tuple[str, ...]) -> None:
-    reference = RemoteReference(f"{scheme}:///{path}", "0" * 32 + ".dir", sources)
+@given(st.sampled_from(["s3", "gs", "file", "az", "https"]), PATHS, SOURCES, st.none() | NAMES)
+def test_a_written_remote_reference_is_read_back(
+    scheme: str, path: str, sources: tuple[str, ...], revision: str | None
+) -> None:
+    reference = RemoteReference(f"{scheme}:///{path}", "0" * 32 + ".dir", sources, revision)
     assert parse_reference(str(reference)) == reference
 
 
@@ -57,6 +59,7 @@ def test_any_text_is_read_or_refused_with_a_message(text: str) -> None:
         ("dvc:///repo@v1", "is no reference"),
         ("dvc:///repo#data@v1?shards=a", "?sources="),
         ("dvc:///repo#data@v1?sources=../a", "?sources="),
+        ("dvc:///repo#data@v1?revision=v2", "is no reference"),
     ],
 )
 def test_what_is_not_allowed_is_refused_with_the_way_out(text: str, says: str) -> None:
