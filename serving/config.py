@@ -63,6 +63,7 @@ class ServingConfig(Config):
     prepare_workers: int = Field(default=2, gt=0, description="threads that decode and tokenise")
     limits: RequestLimits = RequestLimits()
     capture: CaptureConfig | None = None
+    gallery: Path | None = Field(default=None, description="items with vectors, which the page at / searches")
     keys: Path | None = Field(default=None, description="file of API keys; see `omnivec keys`")
     anonymous: bool = Field(default=False, description="let everyone in, also from other machines")
 

@@ -1,4 +1,4 @@
-"""Who may do what: every path but the probes needs a key with the right scope, unless the service is open on purpose.
+"""Who may do what: all but the probes and the page at / needs a key with the right scope, unless opened on purpose.
 
 The gate stands before everything, BentoML's own routes included: what it has no rule for needs a key too.
 """
@@ -15,6 +15,7 @@ from serving.errors import RequestError
 from serving.keys import ApiKey, KeyRing, Scope
 
 PROBES = frozenset({"/livez", "/readyz", "/healthz"})
+OPEN = PROBES | {"/"}  # the page at / holds nothing of the service
 METRICS = "/metrics"
 OPEN_NAME = "anonymous"
 # Google's clients send the second; both stand in headers, since an address is logged by proxies.
@@ -107,7 +108,7 @@ class Gate:
         Raises:
             RequestError: 401 without a known key, 403 without the scope, 429 over the key's rate.
         """
-        if self._ring is None or scope["path"] in PROBES:
+        if self._ring is None or scope["path"] in OPEN:
             return self._anonymous
         given = _key_of(scope)
         key = self._ring.find(given) if given is not None else None

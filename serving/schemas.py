@@ -236,6 +236,7 @@ class ModelObject(BaseModel):
     dimensions: list[int]
     default_dimensions: int
     modalities: list[str]
+    tasks: list[str]
     backend: str
     limits: dict[str, int | float]
 

@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from serving.config import ServingConfig
 
 LOOK_SECONDS = 5.0
+STARTER = "data/starter"
 
 
 def serve(
@@ -23,6 +25,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; any but loopback needs --keys.")] = "127.0.0.1",
     keys: Annotated[Path | None, typer.Option(help="File of API keys; see `omnivec keys`.")] = None,
     anonymous: Annotated[bool, typer.Option(help="Let everyone in, also from other machines.")] = False,
+    corpus: Annotated[str, typer.Option(help="Corpus whose test items the page at / shows; empty for none.")] = STARTER,
 ) -> None:
     """Serve a registered version until interrupted.
 
@@ -31,7 +34,7 @@ def serve(
     from components.environment import Environment
     from components.registry import Registry
     from serving.config import CaptureConfig, ServingConfig
-    from serving.launch import running
+    from serving.launch import running, write_config
 
     environment = Environment.from_env()
     registry = Registry(environment)
@@ -47,6 +50,7 @@ def serve(
                 "port": port,
                 "keys": keys.resolve() if keys else None,
                 "anonymous": anonymous,
+                "gallery": environment.home / "galleries" / f"{version}.json" if corpus else None,
                 "capture": CaptureConfig(directory=environment.home / "captures" / version),
             }
         )
@@ -58,12 +62,42 @@ def serve(
         typer.echo(
             f"ready after {server.ready_seconds:.1f} s: {server.url}/v1/embeddings  (log: {server.log})", err=True
         )
-        follow = follower(lambda: registry.aliases().get(model, version), version, config_of, state)
+        make_gallery(config, corpus)
+
+        def take_over(new: ServingConfig) -> None:
+            write_config(new, state)
+            make_gallery(new, corpus)
+
+        follow = follower(lambda: registry.aliases().get(model, version), version, config_of, take_over)
         _until_interrupted(server.process, follow)
 
 
+def make_gallery(config: "ServingConfig", corpus: str) -> None:
+    """Make the items that the page at ``/`` finds neighbours in, beside the running service; once for each version."""
+    if config.gallery is None or config.gallery.exists():
+        return
+
+    def make(output: Path) -> None:
+        from components.corpora import find_corpus
+        from components.gallery import build_gallery
+        from serving.engine import vector_space_id
+
+        try:
+            count = build_gallery(
+                config.artifact, find_corpus(corpus), output, vector_space=vector_space_id(config.artifact)
+            )
+            typer.echo(f"the page at / finds neighbours among {count} items of {corpus}", err=True)
+        except Exception as error:  # the page works without it
+            typer.echo(f"no gallery for the page at /: {error}", err=True)
+
+    threading.Thread(target=make, args=(config.gallery,), name="gallery", daemon=True).start()
+
+
 def follower(
-    named: Callable[[], str], served: str, config_of: "Callable[[str], ServingConfig]", state: Path
+    named: Callable[[], str],
+    served: str,
+    config_of: "Callable[[str], ServingConfig]",
+    take_over: "Callable[[ServingConfig], None]",
 ) -> Callable[[], None]:
     """A function to call now and then, which gives the running service its new configuration when the version changes.
 
@@ -71,10 +105,9 @@ def follower(
         named: tells the version that should be served.
         served: the version that is.
         config_of: configuration of a version.
-        state: directory of the running service.
+        take_over: given the configuration of a new version.
     """
     from model.errors import OmnivecError
-    from serving.launch import write_config
 
     seen = served
 
@@ -85,7 +118,7 @@ def follower(
             return
         seen = now  # told once, also where it fails
         try:
-            write_config(config_of(now), state)
+            take_over(config_of(now))
             typer.echo(f"version {now} takes over from {served}", err=True)
             served = now
         except OmnivecError as error:

@@ -2,6 +2,13 @@
 
 from fastapi import APIRouter
 
-from serving.routes import embeddings, gemini, models, native, similarity
+from serving.routes import embeddings, gemini, models, native, playground, similarity
 
-ROUTES: tuple[APIRouter, ...] = (embeddings.router, gemini.router, native.router, similarity.router, models.router)
+ROUTES: tuple[APIRouter, ...] = (
+    embeddings.router,
+    gemini.router,
+    native.router,
+    similarity.router,
+    models.router,
+    playground.router,
+)

@@ -22,6 +22,7 @@ def describe(runtime: Runtime) -> ModelObject:
         dimensions=list(engine.dimensions),
         default_dimensions=runtime.dimension,
         modalities=sorted(modality.value for modality in engine.modalities),
+        tasks=sorted(engine.tasks),
         backend=config.backend,
         limits={**engine.limits.model_dump(), **config.limits.model_dump()},
     )

@@ -7,6 +7,7 @@ import pytest
 from model.errors import ArtifactError
 from pipelines.commands.serve import follower
 from serving.config import ServingConfig
+from serving.launch import write_config
 
 
 def test_the_service_gets_the_configuration_of_a_new_version(
@@ -19,7 +20,7 @@ def test_the_service_gets_the_configuration_of_a_new_version(
             raise ArtifactError("its files were changed")
         return ServingConfig(artifact=tmp_path / version, version=version)
 
-    look = follower(lambda: named, "1", config_of, tmp_path)
+    look = follower(lambda: named, "1", config_of, lambda config: write_config(config, tmp_path) and None)
     written = tmp_path / "serving.json"
     look()
     assert not written.exists(), "nothing changed"

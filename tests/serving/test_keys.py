@@ -61,7 +61,7 @@ def test_without_a_known_key_nothing_is_answered(closed: TestClient, ring: tuple
     for path in ("/v1/embeddings", "/embed", "/similarity", "/v1beta/models/omnivec:embedContent", "/nothing"):
         answer = closed.post(path, json={})
         assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer"), path
-    for path in ("/v1/models", "/openapi.json", "/docs", "/", "/nothing"):
+    for path in ("/v1/models", "/openapi.json", "/docs", "/gallery.json", "/nothing"):
         assert closed.get(path).status_code == 401, path
     unknown = post(closed, new_key())
     assert (unknown.status_code, unknown.json()["error"]["code"]) == (401, "invalid_api_key")

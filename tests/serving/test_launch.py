@@ -110,7 +110,7 @@ def test_a_real_service_boots_answers_and_leaves_nothing(
         assert client.models()[0]["version"] == "12"
         assert httpx.get(f"{server.url}/livez").status_code == 200
         scraped = httpx.get(f"{server.url}/metrics", headers=bearer).text
-        for path in ("/metrics", "/schema.json", "/docs.json", "/", "/v1/models"):
+        for path in ("/metrics", "/schema.json", "/docs.json", "/gallery.json", "/v1/models"):
             assert httpx.get(f"{server.url}{path}").status_code == 401, f"{path} is open"
         native = bentoml.SyncHTTPClient(server.url, token=key)
         rows = native.embed(inputs=["hello", to_item(contents[1])])
