@@ -8,6 +8,7 @@ Sources: E5, arXiv 2402.05672; Gemini Embedding 2 and EmbeddingGemma 2, model ca
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Literal
 
 from model.content import Content, Modality, Part
@@ -100,8 +101,13 @@ def drop_prefixes(contents: Sequence[Content], rate: float, *, seed: int, step: 
     """
     if rate == 0.0:
         return list(contents)
-    salt = f"{seed} {step} {side} "
-    return [Content(c.parts) if c.task is not None and _uniform(salt + c.digest) < rate else c for c in contents]
+    loses = partial(loses_prefix, rate=rate, seed=seed, step=step, side=side)
+    return [Content(c.parts) if c.task is not None and loses(c.digest) else c for c in contents]
+
+
+def loses_prefix(digest: str, rate: float, *, seed: int, step: int, side: int) -> bool:
+    """Whether :func:`drop_prefixes` takes the task from the content with this digest, in which the task counts."""
+    return rate > 0.0 and _uniform(f"{seed} {step} {side} {digest}") < rate
 
 
 def _uniform(name: str) -> float:

@@ -40,7 +40,13 @@ class LaunchConfig(Config):
     workers: int = Field(
         0, ge=0, description="processes beside each training process that make its batches; with 0 it makes its own"
     )
-    prefetch: int = Field(2, ge=1, description="batches that each worker makes ahead")
+    prefetch: int = Field(2, ge=1, description="batches, or parts of large ones, that each worker makes ahead")
+    keep_gb: float = Field(
+        2.0,
+        ge=0,
+        description="with micro_batch_tokens: decoded media of a batch that are kept for the second pass over it; "
+        "what is more is decoded again",
+    )
     trainjob: TrainJobConfig = TrainJobConfig()
 
     @model_validator(mode="after")

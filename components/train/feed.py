@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from components.train.cutting import PartWork, plan_of
 from components.train.pairs import Members, members_of, pairing_of
 from data.access import MediaAccess
 from data.corpus import Corpus
@@ -24,8 +25,9 @@ from model.losses.config import LossConfig
 from model.parallel import side_by_side
 from model.progress import progress
 from model.prompts import drop_prefixes
-from model.training.batch import Pooled, Side, StepBatch
-from model.training.families import TorchEncoder, preprocessing_of
+from model.training.batch import Pooled, Side, StepBatch, Texts
+from model.training.families import TorchEncoder, memory_of, preprocessing_of
+from model.training.parts import Plan
 from model.training.world import ALONE, World
 from model.unified.encoder import UnifiedEncoder
 
@@ -39,13 +41,6 @@ class Order:
     step: int
     draw: Draw
     shards: tuple[Path, ...]
-
-
-@dataclass(frozen=True)
-class Texts:
-    """Digests of the texts of a side whose pooled states are to be looked up."""
-
-    digests: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -116,6 +111,7 @@ class BatchMaker:
         seed: of the stage; with the step it decides which ones.
         loss: of the stage; it says which labels the batches carry.
         world: who trains together; the batches are this process's shares.
+        keep_bytes: of a batch that is decoded part by part: what is kept between the two passes over it.
 
     Raises:
         DataError: a batch of some task has fewer members than there are processes.
@@ -131,6 +127,7 @@ class BatchMaker:
         seed: int = 0,
         loss: LossConfig | None = None,
         world: World = ALONE,
+        keep_bytes: int | None = None,
     ) -> None:
         self.corpus = corpus
         self.sampler = sampler
@@ -139,6 +136,9 @@ class BatchMaker:
         self.work = BatchWork(
             corpus.media, preprocessing_of(encoder), loss or LossConfig(), prefix_dropout=prefix_dropout, seed=seed
         )
+        self.part_work = PartWork(self.work.media, self.work.preprocess)
+        self.keep_bytes = keep_bytes
+        self._sizes = memory_of(encoder)
         self._pooled: dict[str, NDArray[np.float32]] = {}
         for step in np.unique(sampler.schedule, return_index=True)[1]:
             self.order(int(step))  # now rather than hours later
@@ -151,6 +151,10 @@ class BatchMaker:
         """What this process's share of the batch of ``step`` is made of."""
         draw = self.sampler.draw(step).share(self.world.rank, self.world.processes)
         return Order(step, draw, tuple(self.corpus.shard_of(record) for record in draw.records))
+
+    def plan(self, step: int) -> Plan:
+        """The same batch before any of its media are read, cut into parts."""
+        return plan_of(self.order(step), self.work, self._sizes, self.keep_bytes)
 
     def finish(self, made: StepBatch) -> StepBatch:
         """The batch that ``work`` made, with the states of texts that were pooled before."""

@@ -1,14 +1,16 @@
 """What is known about the members of a batch: which document is whose, and the ids from which masks are made."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
 
 import torch
 
-from data.records import Example
+from data.records import ContentRef, Example
 from data.sampling import Draw
-from model.content import Content
+from model.content import Content, content_digest, media_digest
 from model.losses.config import LossConfig
 from model.losses.pairing import Pairing
 
@@ -40,10 +42,29 @@ def members_of(draw: Draw, examples: Sequence[Example]) -> Members:
     )
 
 
-def pairing_of(draw: Draw, members: Members, loss: LossConfig) -> Pairing:
-    """Ids for the loss: equal contents, groups and classes have equal ids, in every process and every step."""
-    query_key_N = _ids(_identity(c) for c in members.queries)
-    document_key_M = _ids(_identity(c) for c in members.documents)
+def stored_members_of(draw: Draw) -> Members:
+    """The same of records: contents as they are stored, so that no media are read."""
+    return members_of(draw, draw.records)  # type: ignore[arg-type] # records have the fields of examples
+
+
+@lru_cache(maxsize=2**18)
+def digest_of(ref: ContentRef, task: str | None) -> str:
+    """``Content.digest`` of a stored content, without its bytes."""
+    return content_digest([(p.modality, p.media or media_digest((p.text or "").encode())) for p in ref], task)
+
+
+def pairing_of(draw: Draw, members: Members, loss: LossConfig, *, stored: bool = False) -> Pairing:
+    """Ids for the loss: equal contents, groups and classes have equal ids, in every process and every step.
+
+    Args:
+        draw: a batch.
+        members: its contents, or with ``stored`` as :func:`stored_members_of` has them.
+        loss: says which labels there are.
+        stored: whether they are stored contents; the ids are the same.
+    """
+    identity: Callable[[Any], str] = (lambda ref: digest_of(ref, None)) if stored else _identity
+    query_key_N = _ids(identity(c) for c in members.queries)
+    document_key_M = _ids(identity(c) for c in members.documents)
     owner_M = torch.tensor(members.owners)
     group_N = _ids(r.group for r in draw.records)
     labels = {

@@ -65,7 +65,7 @@ def run(
         encoder.use_features(FeatureStore.open(features))
     _adapt(encoder, stage)
     rates = freeze_except(encoder, stage.trainable)
-    make_batch = _batches(encoder, stage, dataset, world)
+    make_batch = _batches(encoder, stage, dataset, world, keep_bytes=round(config.launch.keep_gb * 1e9))
     batches = make_batch if stage.teacher is None else _taught(make_batch, encoder, stage, checkpoints)
     frozen_trunk = isinstance(encoder, UnifiedEncoder) and not any(n.startswith("trunk.") for n in rates)
     texts = make_batch.pool_texts(range(stage.steps)) if frozen_trunk else 0
@@ -96,7 +96,9 @@ def run(
     }
 
 
-def _batches(encoder: "TorchEncoder", stage: StageConfig, dataset: Path, world: World) -> "BatchMaker":
+def _batches(
+    encoder: "TorchEncoder", stage: StageConfig, dataset: Path, world: World, *, keep_bytes: int | None = None
+) -> "BatchMaker":
     from components.train.feed import BatchMaker
     from data.corpus import Corpus
     from data.sampling import TaskSampler
@@ -106,7 +108,7 @@ def _batches(encoder: "TorchEncoder", stage: StageConfig, dataset: Path, world: 
         corpus.records, stage.tasks, steps=stage.steps, seed=stage.seed, size_exponent=stage.size_exponent
     )
     options = {"prefix_dropout": stage.prefix_dropout, "seed": stage.seed, "loss": stage.loss}
-    return BatchMaker(corpus, sampler, encoder, world=world, **options)  # type: ignore[arg-type]
+    return BatchMaker(corpus, sampler, encoder, world=world, keep_bytes=keep_bytes, **options)  # type: ignore[arg-type]
 
 
 def _taught(make_batch: "BatchMaker", encoder: "TorchEncoder", stage: StageConfig, checkpoints: Path) -> "Taught":

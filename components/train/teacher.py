@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,10 +16,10 @@ import torch
 
 from components.checkpoints import identity
 from components.train.feed import BatchMaker, Order
-from components.train.pairs import members_of
+from components.train.pairs import digest_of, stored_members_of
 from components.train.vectors import Vectors, read_vectors, write_list, write_vectors
 from data.records import ContentRef, Record
-from model.content import Content, content_digest, media_digest
+from model.content import Content
 from model.encoder import Encoder, takes
 from model.encoding import encode_contents
 from model.errors import ArtifactError, ConfigError, DataError
@@ -52,6 +51,8 @@ class Taught:
         self.vectors = vectors
         self.dimensions = dimensions
         self.order = make.order
+        self.plan = make.plan
+        self.part_work = make.part_work
 
     @property
     def work(self) -> Callable[[Order], StepBatch]:
@@ -112,7 +113,7 @@ def wanted_by(make: BatchMaker, steps: int, config: TeacherConfig) -> dict[str, 
         if not fresh:
             continue
         seen |= fresh
-        members = members_of(draw, draw.records)  # type: ignore[arg-type] # of records: contents as they are stored
+        members = stored_members_of(draw)
         queries, documents = names_of(order, config)
         for owner, ref, name in zip(range(len(queries)), members.queries, queries, strict=True):
             found.setdefault(name, Wanted(draw.records[owner], ref, config.query_task, draw.task.name))  # type: ignore[arg-type]
@@ -123,15 +124,9 @@ def wanted_by(make: BatchMaker, steps: int, config: TeacherConfig) -> dict[str, 
 
 def names_of(order: Order, config: TeacherConfig) -> tuple[list[str], list[str]]:
     """Digests of the queries and documents of a batch with the teacher's tasks."""
-    members = members_of(order.draw, order.draw.records)  # type: ignore[arg-type]
-    queries = [_digest(ref, config.query_task) for ref in members.queries]
-    return queries, [_digest(ref, config.document_task) for ref in members.documents]
-
-
-@cache
-def _digest(ref: ContentRef, task: str | None) -> str:
-    """``Content.digest`` without the bytes."""
-    return content_digest([(p.modality, p.media or media_digest((p.text or "").encode())) for p in ref], task)
+    members = stored_members_of(order.draw)
+    queries = [digest_of(ref, config.query_task) for ref in members.queries]
+    return queries, [digest_of(ref, config.document_task) for ref in members.documents]
 
 
 def _content(make: BatchMaker, wanted: Wanted) -> Content:

@@ -9,7 +9,7 @@ with a graph, and go backward first. That costs no memory beyond what the others
 Shape legend: N embeddings of one side, n of one piece, D dimensions.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -47,37 +47,43 @@ class RandomState:
 
 @dataclass(frozen=True)
 class _Embedded:
-    """A piece after its first pass: vectors [n, D], with a graph or with what it takes to repeat the pass."""
+    """A piece after its first pass: vectors [n, D], with a graph or with what it takes to repeat the pass.
 
-    piece: Piece
+    The piece itself is not held: what it embeds may be large.
+    """
+
+    rows_n: Tensor
     vectors_nD: Tensor
     before: RandomState | None
 
     @classmethod
     def of(cls, piece: Piece, device: torch.device, *, graph: bool) -> "_Embedded":
         if graph:
-            return cls(piece, piece.embed(), None)
+            return cls(piece.rows_n, piece.embed(), None)
         before = RandomState(device)
         with torch.no_grad():
-            return cls(piece, piece.embed(), before)
+            return cls(piece.rows_n, piece.embed(), before)
 
-    def backward(self, grad_ND: Tensor) -> None:
+    def again(self, piece: Piece) -> Tensor:
+        """Vectors [n, D] with a graph, as in the first pass."""
+        assert self.before is not None
+        self.before.restore()
+        return piece.embed()
+
+    def backward(self, vectors_nD: Tensor, grad_ND: Tensor) -> None:
         """Go on backward from the gradient by the vectors of the whole side."""
-        vectors_nD = self.vectors_nD
-        if self.before is not None:
-            self.before.restore()
-            vectors_nD = self.piece.embed()
         if vectors_nD.requires_grad:  # a side may be frozen
-            torch.autograd.backward(vectors_nD, grad_ND[self.piece.rows_n.to(grad_ND.device)])
+            torch.autograd.backward(vectors_nD, grad_ND[self.rows_n.to(grad_ND.device)])
 
 
 def backward_in_pieces(
-    sides: Sequence[Sequence[Piece]], loss: Callable[..., dict[str, Tensor]], device: torch.device, *, keep: int = 0
+    sides: Sequence[Iterable[Piece]], loss: Callable[..., dict[str, Tensor]], device: torch.device, *, keep: int = 0
 ) -> dict[str, Tensor]:
     """Add the gradients of a loss over whole sides to the parameters, holding the activations of one piece at a time.
 
     Args:
-        sides: for each argument of ``loss`` its pieces, which together cover each row once.
+        sides: for each argument of ``loss`` its pieces, which together cover each row once. Each is gone through
+            twice and gives the same pieces; with ``keep`` of 0 it may make them as it goes, and none is held.
         loss: takes one tensor [N, D] for each side; ``loss`` of its result is differentiated, so parameters that it
             uses itself, such as a temperature, get their gradients too.
         device: whose generator ``embed`` may use beside the CPU's.
@@ -90,25 +96,26 @@ def backward_in_pieces(
     Raises:
         ConfigError: pieces overlap or leave rows out.
     """
-    kept = _kept([piece for pieces in sides for piece in pieces], keep)
+    kept = _kept([piece for pieces in sides for piece in pieces], keep) if keep else set()
     embedded: list[list[_Embedded]] = []
     leaves: list[Tensor] = []
     for pieces in sides:
-        _check(pieces)
         embedded.append([_Embedded.of(piece, device, graph=id(piece) in kept) for piece in pieces])
-        order_N = torch.cat([piece.rows_n for piece in pieces]).argsort()
+        order_N = _rows(embedded[-1]).argsort()
         vectors_ND = torch.cat([done.vectors_nD.detach() for done in embedded[-1]])
         leaves.append(vectors_ND[order_N.to(vectors_ND.device)].requires_grad_())
     after = RandomState(device)
     result = loss(*leaves)
     result["loss"].backward()  # type: ignore[no-untyped-call]
-    grads = [leaf.grad for leaf in leaves]
-    for again in (False, True):  # what holds activations first
-        for done_pieces, grad_ND in zip(embedded, grads, strict=True):
-            assert grad_ND is not None
-            for done in done_pieces:
-                if (done.before is not None) is again:
-                    done.backward(grad_ND)
+    grads = [_gradient(leaf) for leaf in leaves]
+    for done_pieces, grad_ND in zip(embedded, grads, strict=True):  # what holds activations first
+        for done in done_pieces:
+            if done.before is None:
+                done.backward(done.vectors_nD, grad_ND)
+    for pieces, done_pieces, grad_ND in zip(sides, embedded, grads, strict=True):
+        for piece, done in zip(pieces, done_pieces, strict=True):
+            if done.before is not None:
+                done.backward(done.again(piece), grad_ND)
     after.restore()
     return {name: value.detach() for name, value in result.items()}
 
@@ -123,7 +130,13 @@ def _kept(pieces: Sequence[Piece], room: int) -> set[int]:
     return kept
 
 
-def _check(pieces: Sequence[Piece]) -> None:
+def _gradient(leaf_ND: Tensor) -> Tensor:
+    assert leaf_ND.grad is not None
+    return leaf_ND.grad
+
+
+def _rows(pieces: Sequence[_Embedded]) -> Tensor:
     rows_N = torch.cat([piece.rows_n for piece in pieces]) if pieces else torch.zeros(0, dtype=torch.int64)
     if not len(rows_N) or not torch.equal(rows_N.sort().values, torch.arange(len(rows_N))):
         raise ConfigError(f"the pieces of a side must cover each of its rows once, got {rows_N.tolist()[:20]}")
+    return rows_N

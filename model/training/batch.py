@@ -22,6 +22,13 @@ class Pooled:
     states_NH: NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class Texts:
+    """Digests of the texts of a side whose pooled states are to be looked up; no trainer ever sees one."""
+
+    digests: tuple[str, ...]
+
+
 # A batch of the encoder's family, or pooled states, which the unified family alone has.
 Side = UnifiedBatch | GroupedBatch | Pooled
 

@@ -1,6 +1,7 @@
 """Encoders that can be trained: the torch encoders of both families."""
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -8,11 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from model.content import Content
+from model.content import Content, Modality
+from model.media.mel import SAMPLE_RATE
 from model.sentence_transformer.batch import GroupedBatch
 from model.sentence_transformer.encoder import SentenceTransformerEncoder
 from model.unified.batch import UnifiedBatch
 from model.unified.encoder import UnifiedEncoder
+from model.unified.sound import input_shape
 
 TorchEncoder = UnifiedEncoder | SentenceTransformerEncoder
 
@@ -22,6 +25,28 @@ def preprocessing_of(encoder: TorchEncoder) -> Callable[[Sequence[Content]], Uni
     if isinstance(encoder, UnifiedEncoder):
         return partial(encoder.preprocessor, store=encoder.features)
     return _Weightless(encoder).preprocess
+
+
+def memory_of(encoder: TorchEncoder) -> dict[Modality, int]:
+    """About how many bytes one part of each modality takes once it is decoded.
+
+    A sound counts as one window, a document as all the pages it may have. What a processor of the other family makes
+    is not known before it made it; one picture of its usual sizes is a megabyte.
+    """
+    if not isinstance(encoder, UnifiedEncoder):
+        return {modality: 2**13 if modality is Modality.TEXT else 2**20 for modality in Modality}
+    config = encoder.config
+    sound = 0
+    if config.audio_tower is not None:
+        sound = 4 * math.prod(input_shape(config.audio_tower, round(config.audio.window_seconds * SAMPLE_RATE)))
+    picture = 3 * config.image.size**2
+    return {
+        Modality.TEXT: 2 * 8 * config.max_text_tokens,  # ids and mask
+        Modality.IMAGE: picture,
+        Modality.VIDEO: 3 * config.video.size**2 * config.video.max_frames + sound * config.video.audio_track,
+        Modality.AUDIO: sound,
+        Modality.DOCUMENT: picture * config.limits.max_document_pages,
+    }
 
 
 class _Weightless:

@@ -9,11 +9,13 @@ the weights that learn. Towers, projectors and loss are not counted, so the shar
 
 from collections.abc import Collection
 
+import numpy as np
 import torch
 from torch import nn
 
 from model.training.batch import Pooled, Side
-from model.unified.batch import UnifiedBatch
+from model.training.parts import Parted
+from model.unified.batch import Indices, UnifiedBatch
 from model.unified.encoder import UnifiedEncoder
 
 # Dense peak in operations per second by precision; NVIDIA data sheets of the SXM parts (L4, L40S: the cards).
@@ -65,9 +67,14 @@ class TrunkFlops:
         """Operations for one side, forward and backward; None when towers run too, 0 for states pooled before."""
         if isinstance(side, Pooled):
             return 0.0
+        if isinstance(side, Parted):
+            return None if side.towers else self._of(np.concatenate(side.lengths))
         if not isinstance(side, UnifiedBatch) or any(media.calls for media in side.media.values()):
             return None
-        lengths_N = side.mask_NL.sum(1).astype(float)
+        return self._of(side.mask_NL.sum(1))
+
+    def _of(self, length_N: Indices) -> float:
+        lengths_N = length_N.astype(float)
         tokens, squares = float(lengths_N.sum()), float((lengths_N**2).sum())
         forward = self.forward_per_token * tokens + self.attention * squares
         activations = self.forward_per_token * tokens + 2 * self.attention * squares

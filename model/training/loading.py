@@ -13,10 +13,9 @@ costs seconds and its own copy of every library.
 import multiprocessing
 import os
 import threading
-import traceback
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache, partial
 from multiprocessing.connection import wait
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Protocol, runtime_checkable
@@ -26,7 +25,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from model.errors import ConfigError
 from model.training.batch import StepBatch
+from model.training.failure import Failure
 from model.training.guard import TrainingError
+from model.training.parts import Cuttable, Made, PartOrder, opened
 from model.training.sending import send_by_memory
 
 
@@ -45,52 +46,6 @@ class Splittable(Protocol):
         """The batch, from what ``work`` made."""
 
 
-class WorkerTraceback(Exception):  # noqa: N818 - the cause of an error, never raised alone
-    """Where in a worker an error came up."""
-
-    def __str__(self) -> str:
-        return f"\n{self.args[0]}"
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """An error on its way to the trainer: what it says and knows, without what cannot travel."""
-
-    kind: type[Exception]
-    args: tuple[Any, ...]
-    state: dict[str, Any]
-    story: str
-
-    @classmethod
-    def of(cls, error: Exception) -> "_Failure":
-        found = cls(type(error), error.args, dict(vars(error)), traceback.format_exc())
-        try:
-            ForkingPickler.dumps(found)
-        except Exception:
-            return cls(TrainingError, (f"{type(error).__name__}: {error}",), {}, found.story)
-        return found
-
-    def error(self) -> Exception:
-        """The same error; made without its ``__init__``, whose arguments nobody knows any more."""
-        made = self.kind.__new__(self.kind, *self.args)
-        made.args = self.args
-        vars(made).update(self.state)
-        made.__cause__ = WorkerTraceback(self.story)
-        return made
-
-
-class _Orders:
-    """Orders of the steps from the trainer's current one on."""
-
-    def __init__(self, order: Callable[[int], Any], steps: int, start: Callable[[], int]) -> None:
-        self.order = order
-        self.steps = steps
-        self.start = start
-
-    def __iter__(self) -> Iterator[Any]:
-        return map(self.order, range(self.start(), self.steps))
-
-
 class _Work(Dataset[Any]):
     """What a worker does."""
 
@@ -104,7 +59,7 @@ class _Work(Dataset[Any]):
         except Exception as error:
             if not self.catch:
                 raise
-            return _Failure.of(error)
+            return Failure.of(error)
 
 
 class Loading:
@@ -117,6 +72,9 @@ class Loading:
         workers: processes that make batches; with 0 the trainer makes each when it wants it.
         prefetch: batches that each worker makes ahead.
         pin: page-lock the batches, so that they are copied to an accelerator while it computes.
+        lazy: decode large batches part by part while they are embedded (see :mod:`model.training.parts`), where
+            ``make`` can do that.
+        waited: told the seconds that a step waited for each part.
 
     Raises:
         TrainingError: (when iterating) a worker died.
@@ -132,6 +90,8 @@ class Loading:
         workers: int = 0,
         prefetch: int = 2,
         pin: bool | None = None,
+        lazy: bool = False,
+        waited: Callable[[float], None] | None = None,
     ) -> None:
         self.make = make
         self.steps = steps
@@ -139,16 +99,49 @@ class Loading:
         self.workers = workers
         self.prefetch = prefetch
         self.pin = torch.cuda.is_available() if pin is None else pin
+        self.lazy = lazy
+        self.waited = waited
         self._running: Any = None
         self._ending = threading.Event()
 
     def __iter__(self) -> Iterator[StepBatch]:
-        make = self.make
-        finish: Callable[[Any], StepBatch] = make.finish if isinstance(make, Splittable) else _as_it_is
+        make: Any = self.make
+        if self.lazy and isinstance(make, Cuttable):
+            yield from self._in_parts(make)
+            return
+        steps = range(self.start(), self.steps)
+        if not isinstance(make, Splittable):
+            yield from self._stream(steps, make)
+            return
+        for made in self._stream(map(make.order, steps), make.work):
+            yield make.finish(made)
+
+    def _in_parts(self, make: Cuttable) -> Iterator[StepBatch]:
+        """Batches whose sides take their parts from one stream, which workers make ahead over the ends of steps."""
+        steps = range(self.start(), self.steps)
+        plan = lru_cache(maxsize=self.workers * self.prefetch + 4)(make.plan)
+        stream = self._stream((order for step in steps for order in plan(step).wanted()), make.part_work)
+        for step in steps:  # Lightning asks for the end before the last step has run, so workers go on beyond it
+            yield opened(plan(step), make.finish, partial(self._pull, stream))
+
+    def _pull(self, stream: Iterator[Made], order: PartOrder) -> Any:
+        began = time.perf_counter()
+        made = next((made for made in stream if made.key >= order.key), None)  # before: of a pass that was left early
+        if made is None or made.key != order.key:
+            raise TrainingError(f"part {order.key} of a batch was asked for when {made and made.key} was due")
+        if self.waited is not None:
+            self.waited(time.perf_counter() - began)
+        return made.part
+
+    def _stream(self, orders: Iterable[Any], work: Callable[[Any], Any]) -> Iterator[Any]:
+        """What ``work`` makes of each order, in order; workers start at once, as that draws random numbers."""
         self._ending = threading.Event()
-        self._running = running = iter(self._loader())
+        self._running = running = iter(self._loader(orders, work))
         if self.workers:
             threading.Thread(target=_watch, args=(running, self._ending), daemon=True).start()
+        return self._each(running)
+
+    def _each(self, running: Iterator[Any]) -> Iterator[Any]:
         try:
             while True:
                 try:
@@ -157,9 +150,9 @@ class Loading:
                     return
                 except RuntimeError as error:
                     raise (self._verdict(error) or error) from error
-                if isinstance(made, _Failure):
+                if isinstance(made, Failure):
                     raise made.error()
-                yield finish(made)
+                yield made
         finally:
             self.close()
 
@@ -170,21 +163,19 @@ class Loading:
         if running is not None and self.workers:
             running._shutdown_workers()  # its destructor does it too late
 
-    def _loader(self) -> DataLoader[Any]:
-        make = self.make
-        order, work = (make.order, make.work) if isinstance(make, Splittable) else (_as_it_is, make)
+    def _loader(self, orders: Iterable[Any], work: Callable[[Any], Any]) -> DataLoader[Any]:
         options: dict[str, Any] = {}
         if self.workers:
             _check(work)
             options = {
                 "num_workers": self.workers,
                 "prefetch_factor": self.prefetch,
-                "multiprocessing_context": _fork_server(type(make).__module__),
+                "multiprocessing_context": _fork_server(type(self.make).__module__),
                 "worker_init_fn": partial(_begin, trainer=os.getpid()),
             }
         return DataLoader(
             _Work(work, catch=self.workers > 0),
-            sampler=_Orders(order, self.steps, self.start),
+            sampler=orders,
             batch_size=None,
             collate_fn=_as_it_is,
             pin_memory=self.pin,

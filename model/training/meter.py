@@ -8,6 +8,7 @@ from lightning.pytorch.profilers import Profiler
 
 from model.memory import peak_bytes, resident_bytes
 from model.training.batch import Pooled, Side, StepBatch
+from model.training.parts import Parted
 from model.unified.batch import UnifiedBatch
 
 FETCH = "[_TrainingEpochLoop].train_dataloader_next"
@@ -30,6 +31,10 @@ class WaitClock(Profiler):
         """Lightning is done with it."""
         if action_name == FETCH:
             self.seconds += time.perf_counter() - self._since
+
+    def add(self, seconds: float) -> None:
+        """Waiting that Lightning does not know of: for the parts of a batch, within a step."""
+        self.seconds += seconds
 
 
 class Meter:
@@ -107,6 +112,8 @@ def tokens_of(side: Side) -> int:
     """Tokens that went through the network, padding left out: none for states that were pooled before."""
     if isinstance(side, Pooled):
         return 0
+    if isinstance(side, Parted):
+        return sum(int(lengths_N.sum()) for lengths_N in side.lengths)
     if isinstance(side, UnifiedBatch):
         return int(side.mask_NL.sum())
     return sum(

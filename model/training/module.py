@@ -25,7 +25,8 @@ from model.training.ema import Ema
 from model.training.exchange import average_whole, clip_sharded, drop_unused
 from model.training.families import TorchEncoder
 from model.training.idle import embed_evenly, even_pieces
-from model.training.pieces import pieces_of
+from model.training.parts import materialised, several
+from model.training.pieces import lazy_pieces, pieces_of
 from model.training.recompute import checkpoint_activations, keep_recomputing, stop_recomputing
 from model.training.schedule import freeze_except, parameter_groups, scheduled
 from model.training.sharding import TrunkShards, full
@@ -78,6 +79,8 @@ class ContrastiveModule(lightning.LightningModule):
 
     def training_step(self, batch: StepBatch, _: int) -> Tensor:
         """Loss of one task's batch; dropout depends on (seed, step, process) alone, so a resumed run repeats it."""
+        if not several((batch.query, batch.document)):
+            batch = materialised(batch)
         torch.manual_seed(self.stage.seed * 1_000_003 + batch.step + rank() * SEEDS_OF_A_PROCESS)
         if self.stage.micro_batch_tokens is None:
             query_ND, document_MD = (self._embed_whole(side) for side in (batch.query, batch.document))
@@ -136,12 +139,16 @@ class ContrastiveModule(lightning.LightningModule):
     def _backward_in_pieces(self, batch: StepBatch, budget: int) -> dict[str, Tensor]:
         """Gradients of the whole batch into ``.grad``, with the activations of few contents at a time."""
         self.zero_grad(set_to_none=True)
+        loss = partial(self.loss, batch)
+        if several((batch.query, batch.document)):  # such batches are made where no trunk is sharded
+            lazy = [lazy_pieces(side, budget, self.embed) for side in (batch.query, batch.document)]
+            return backward_in_pieces(lazy, loss, self.device)
         sides = [pieces_of(side, budget, self.embed) for side in (batch.query, batch.document)]
         keep = budget
         if self.shards is not None:
             sides = [even_pieces(pieces, self.device) for pieces in sides]
             keep = 0  # every process has to go through the trunk as often as the others, in the same order
-        return backward_in_pieces(sides, partial(self.loss, batch), self.device, keep=keep)
+        return backward_in_pieces(sides, loss, self.device, keep=keep)
 
     def _reach_all(self, loss: Tensor) -> Tensor:
         """The same loss; going backward from it reaches each parameter where several processes train together.

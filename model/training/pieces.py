@@ -4,7 +4,8 @@ Shape legend: N contents, n contents of a piece, L sequence positions, K media t
 input.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from model.encoding import MEDIA_COST, plan_batches
 from model.losses.cache import Piece
 from model.sentence_transformer.batch import Group, GroupedBatch
 from model.training.batch import Pooled, Side
+from model.training.parts import Parted
 from model.unified.batch import Indices, MediaTokens, TowerCall, UnifiedBatch
 
 
@@ -26,6 +28,26 @@ def pieces_of(side: Side, budget: int, embed: Callable[[Side], Tensor]) -> list[
         Piece(torch.from_numpy(rows_n), lambda part=part: embed(part), cost_of(part))  # type: ignore[misc]
         for rows_n, part in cut(side, budget)
     ]
+
+
+class PartedPieces:
+    """Pieces of a side that is decoded part by part; they are made anew each time one goes through them."""
+
+    def __init__(self, side: Parted, budget: int, embed: Callable[[Side], Tensor]) -> None:
+        self.side = side
+        self.budget = budget
+        self.embed = embed
+
+    def __iter__(self) -> Iterator[Piece]:
+        """Those of the first part, dearest contents first, then those of the next."""
+        for first, part in self.side:
+            for rows_n, piece in cut(part, self.budget):
+                yield Piece(torch.from_numpy(rows_n + first), partial(self.embed, piece), cost_of(piece))
+
+
+def lazy_pieces(side: Side, budget: int, embed: Callable[[Side], Tensor]) -> Iterable[Piece]:
+    """Pieces of a side, of which no more than a part is decoded at a time where it allows that."""
+    return PartedPieces(side, budget, embed) if isinstance(side, Parted) else pieces_of(side, budget, embed)
 
 
 def cost_of(part: Side) -> int:

@@ -38,7 +38,7 @@ def reduced(array: NDArray[Any]) -> Any:
 def _written(array: NDArray[Any]) -> Any:
     descriptor = os.memfd_create("omnivec-batch")
     try:
-        left = memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        left = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
         while left:
             left = left[os.write(descriptor, left) :]
         return reduction.DupFd(descriptor)

@@ -84,7 +84,16 @@ def run_stage(
             Saving(store, stage),
         ],
     )
-    loading = Loading(make_batch, stage.steps, lambda: trainer.global_step, workers=workers, prefetch=prefetch)
+    lazy = stage.micro_batch_tokens is not None and shards is None  # a sharded trunk is gone through in step
+    loading = Loading(
+        make_batch,
+        stage.steps,
+        lambda: trainer.global_step,
+        workers=workers,
+        prefetch=prefetch,
+        lazy=lazy,
+        waited=clock.add,
+    )
     try:
         trainer.fit(module, loading, ckpt_path=resume, weights_only=True)
     except (MemoryError, RuntimeError) as error:

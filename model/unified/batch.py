@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 # What a tower takes: pixels stay the bytes they were decoded to until they lie on the device of the model.
-Inputs = NDArray[np.float32] | NDArray[np.uint8]
+Inputs = NDArray[np.float32 | np.uint8]
 Indices = NDArray[np.int64]
 
 
