@@ -15,6 +15,8 @@ BANDS = 4
 BAND_BITS = 16
 VALUES = 1 << BAND_BITS
 BLOCK_PAIRS = 1_000_000
+# Of a run too large for all pairs, so many are compared with everything in it.
+HUBS = 8
 
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]
 
@@ -83,10 +85,10 @@ def _first_time(
 
 
 def chained(order: NDArray[np.int64], starts: NDArray[np.int64], bucket: int) -> Iterator[tuple[int, int]]:
-    """Pairs within runs of equal keys: all of a small run; of a large one its neighbours and each with the first.
+    """Pairs within runs of equal keys: all of a small run; of a large one each with the first few, and neighbours.
 
     Args:
-        order: positions, those of equal keys side by side.
+        order: positions, those of equal keys side by side, the most important of them first.
         starts: where each run begins, and the end.
         bucket: largest run of which all pairs are given.
     """
@@ -95,13 +97,18 @@ def chained(order: NDArray[np.int64], starts: NDArray[np.int64], bucket: int) ->
         if len(run) <= bucket:
             yield from combinations(run, 2)
         else:
-            yield from ((run[0], other) for other in run[1:])
-            yield from pairwise(run[1:])
+            yield from ((hub, other) for place, hub in enumerate(run[:HUBS]) for other in run[place + 1 :])
+            yield from pairwise(run[HUBS:])
 
 
-def runs(keys: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Positions by key, of keys that occur more than once, and where each run of equal keys begins, with the end."""
-    order = np.argsort(keys, kind="stable")
+def runs(keys: NDArray[np.uint64], rank: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Positions by key, of keys that occur more than once, and where each run of equal keys begins, with the end.
+
+    Args:
+        keys: of each position.
+        rank: the highest come first in a run: what lies in the test split is compared with all of the run.
+    """
+    order = np.lexsort((-rank.astype(np.int64), keys))
     ordered = keys[order]
     edges = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1], [True]]))
     if not len(keys):

@@ -1,11 +1,12 @@
 """Media that may be alike: units whose search words are near, sifted by their signatures."""
 
 from collections.abc import Iterator
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data.audit.banding import chained, near_words
+from data.audit.banding import HUBS, chained, near_words
 from data.audit.identities import Identities
 from data.audit.rules import MediaRules
 
@@ -17,16 +18,22 @@ FLAT_APART = 12.0
 BLOCK = 65_536
 
 
-def candidates(kind: str, found: Identities, rules: MediaRules) -> NDArray[np.int64]:
+def candidates(kind: str, found: Identities, rank: NDArray[np.integer], rules: MediaRules) -> NDArray[np.int64]:
     """Pairs of media, as places in ``found``, first < second, ordered; [pairs, 2].
 
     Every two media with units whose words differ in at most ``rules.bits`` bits are met, but of words that are equal
-    in more than ``rules.bucket`` units only a chain.
+    in more than ``rules.bucket`` units only some: a few of the highest rank with all others, and neighbours.
+
+    Args:
+        kind: of the media.
+        found: their identities.
+        rank: of the highest split in which each medium is, [M].
+        rules: how near is near.
     """
     owner, units = found.owner, np.diff(found.units)
     place = np.arange(len(owner)) - np.repeat(found.units[:-1], units)
     kept: set[int] = set()
-    for first, second in _unit_pairs(found, rules):
+    for first, second in _unit_pairs(found, rank[owner], rules):
         a, b = owner[first], owner[second]
         fits = a != b
         if kind in IN_PLACE:
@@ -44,11 +51,13 @@ def candidates(kind: str, found: Identities, rules: MediaRules) -> NDArray[np.in
     return np.stack([a, b], axis=1)
 
 
-def _unit_pairs(found: Identities, rules: MediaRules) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def _unit_pairs(
+    found: Identities, rank: NDArray[np.integer], rules: MediaRules
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Blocks of pairs of units with near search words; the word 0 says nothing."""
     for column in range(found.search.shape[1]):
         words = found.search[:, column]
-        order = np.argsort(words, kind="stable")
+        order = np.lexsort((-rank.astype(np.int64), words))
         distinct, starts = np.unique(words[order], return_index=True)
         edges = np.append(starts, len(words))
         if len(distinct) and distinct[0] == 0:
@@ -73,12 +82,14 @@ def _products(
     high: NDArray[np.int64],
     bucket: int,
 ) -> Iterator[tuple[int, int]]:
-    """Each unit of one word with each of another, of large runs the first few."""
-    side = max(1, int(bucket**0.5))
+    """Units of one word with units of another: all, or when those are many the first few of either with all others."""
     for one, other in zip(a.tolist(), b.tolist(), strict=True):
-        for first in order[low[one] : min(high[one], low[one] + side)].tolist():
-            for second in order[low[other] : min(high[other], low[other] + side)].tolist():
-                yield first, second
+        left, right = order[low[one] : high[one]].tolist(), order[low[other] : high[other]].tolist()
+        if len(left) * len(right) <= bucket * bucket:
+            yield from product(left, right)
+        else:
+            yield from product(left[:HUBS], right)
+            yield from product(left[HUBS:], right[:HUBS])
 
 
 def _blocks(pairs: Iterator[tuple[int, int]]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:

@@ -8,6 +8,7 @@ Shape legend: R records, I items, P parts.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,13 @@ class Items:
     item: NDArray[np.int64]
     media: dict[int, str]
     texts: Path
+
+    @cached_property
+    def rank(self) -> NDArray[np.int8]:
+        """Rank of the highest split in which each item is, [I]."""
+        found = np.zeros(len(self.kind), dtype=np.int8)
+        np.maximum.at(found, self.item, self.records.split[self.parts["record"]])
+        return found
 
     def between_places(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether two items lie in more than one split or group together; else they are of one thing by right."""

@@ -43,7 +43,7 @@ def near_media(kind: str, found: Identities, items: Items, homes: dict[int, Path
         homes: a shard that holds each medium.
         rules: how near is alike.
     """
-    pairs = candidates(kind, found, rules.media)
+    pairs = candidates(kind, found, items.rank[found.item], rules.media)
     pairs = pairs[items.between_places(found.item[pairs[:, 0]], found.item[pairs[:, 1]])]
     access, decode, compare = MediaAccess(), _DECODERS[kind], _COMPARE[kind]
 

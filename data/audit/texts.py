@@ -36,7 +36,7 @@ def near_texts(items: Items, rules: AuditRules) -> Edges:
         likeness = _Likeness(table["normal"])
         found = (
             (int(item[a]), int(item[b]), 1 - score)
-            for a, b in _candidates(table, rules)
+            for a, b in _candidates(table, items.rank[item], rules)
             if (score := likeness(a, b)) >= rules.text.similarity
         )
         return Edges.of(found)
@@ -51,12 +51,12 @@ class _Likeness:
         return len(first & second) / len(first | second)
 
 
-def _candidates(table: pa.Table, rules: AuditRules) -> Iterator[tuple[int, int]]:
+def _candidates(table: pa.Table, rank: NDArray[np.integer], rules: AuditRules) -> Iterator[tuple[int, int]]:
     """Places of texts that share a band, each pair once and in order, so that neighbours share what is kept."""
     bands = band_keys(table, rules)
     found: set[int] = set()
     for band in range(BANDS):
-        for a, b in chained(*runs(bands[band]), rules.text.bucket):
+        for a, b in chained(*runs(bands[band], rank), rules.text.bucket):
             found.add(min(a, b) << 32 | max(a, b))
     for pair in np.sort(np.fromiter(found, dtype=np.int64, count=len(found))).tolist():
         yield pair >> 32, pair & 0xFFFFFFFF

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.audit.banding import chained, near_words, runs
+from data.audit.banding import HUBS, chained, near_words, runs
 
 
 def found(words: np.ndarray, bits: int) -> list[tuple[int, int, int]]:
@@ -50,8 +50,11 @@ def test_few_words_are_no_pairs(count: int) -> None:
 
 def test_runs_and_chains_are_capped() -> None:
     keys = np.array([5, 1, 5, 5, 2, 1, 9] + [7] * 1000, np.uint64)
-    order, starts = runs(keys)
+    rank = np.zeros(len(keys), np.int8)
+    rank[500] = 2
+    order, starts = runs(keys, rank)
     pairs = list(chained(order, starts, bucket=8))
     assert {(0, 2), (0, 3), (2, 3), (1, 5)} <= set(pairs)
-    assert len(pairs) == 4 + 999 + 998
-    assert runs(np.array([1, 2, 3], np.uint64))[0].tolist() == []
+    assert sum(500 in pair for pair in pairs) == 999, "what ranks highest is compared with all"
+    assert len(pairs) < 4 + (HUBS + 1) * 1000
+    assert runs(np.array([1, 2, 3], np.uint64), np.zeros(3))[0].tolist() == []
