@@ -95,7 +95,8 @@ def probe_media(digest: str, modality: str, data: bytes, limits: Limits) -> Prob
         facts = measure(data, limits)
     except ContentError as error:
         finite = False if error.code == NOT_FINITE else None
-        return Probe(digest, modality, size, error.code, str(error), container, finite=finite)
+        message = str(error).encode("utf-8", "backslashreplace").decode()  # a decoder may quote bytes that are no text
+        return Probe(digest, modality, size, error.code, message, container, finite=finite)
     return Probe(digest, modality, size, container=container, **facts)
 
 
@@ -114,8 +115,9 @@ def _image(data: bytes, limits: Limits) -> Facts:
 
     pixels_SS3 = decode_image(data, limits, size=PICTURE_SIZE)
     with Image.open(io.BytesIO(data)) as header:
-        shape = {"width": header.width, "height": header.height}
-    return {**shape, "blank": _is_flat(pixels_SS3), "hashes": picture_hashes(pixels_SS3)}
+        width, height = header.size
+    blank = _is_flat(_without_margins(pixels_SS3, width, height))
+    return {"width": width, "height": height, "blank": blank, "hashes": picture_hashes(pixels_SS3)}
 
 
 def _audio(data: bytes, limits: Limits) -> Facts:
@@ -165,7 +167,17 @@ def _document(data: bytes, limits: Limits) -> Facts:
 
 
 def _is_flat(pixels: NDArray[np.uint8]) -> bool:
-    return int(pixels.max()) - int(pixels.min()) <= FLAT_RANGE
+    """Whether every channel of [..., 3] pixels has one value, but for what a codec adds."""
+    channels_N3 = pixels.reshape(-1, pixels.shape[-1])
+    return int(np.ptp(channels_N3, axis=0).max()) <= FLAT_RANGE
+
+
+def _without_margins(pixels_SS3: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """The middle of a square that holds a picture of these sides, between its white margins."""
+    scale = len(pixels_SS3) / max(width, height)
+    wide, high = (max(1, round(side * scale)) for side in (width, height))
+    left, top = (len(pixels_SS3) - wide) // 2, (len(pixels_SS3) - high) // 2
+    return pixels_SS3[top : top + high, left : left + wide]
 
 
 _MEASURES: dict[str, Callable[[bytes, Limits], Facts]] = {
