@@ -54,7 +54,10 @@ def fetch(found: Origin, cache: Path) -> Path:
         for entry in progress(entries, total=len(entries), desc="fetch", unit="file"):
             _place(found, entry, cache, place / found.name / entry.name)
         _check_whole(found, entries, place / found.name)
-        (place / ORIGIN).write_text(json.dumps(describe(found), indent=2), encoding="utf-8")
+        facts = describe(found)
+        if facts["md5"] is None:  # git carries the files; that they stay as they came is checked like all others
+            facts["md5"] = directory_digest([Entry(e.name, file_md5(place / found.name / e.name)) for e in entries])
+        (place / ORIGIN).write_text(json.dumps(facts, indent=2), encoding="utf-8")
         _publish(place, tree)
     return directory
 

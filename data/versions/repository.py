@@ -288,6 +288,7 @@ def _changed(repo: Any, stage: Any) -> tuple[str, ...]:
         Path(stage.path).parent / ".gitignore",
         root / "dvc.lock",
         root / ".dvc" / "config",
+        root / ".dvc" / ".gitignore",
         root / ".dvcignore",
     ]
     return tuple(str(path.relative_to(root)) for path in dict.fromkeys(names) if path.is_file())

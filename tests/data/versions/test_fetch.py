@@ -105,6 +105,9 @@ def test_files_that_git_carries(corpus: Path, git: Git, tmp_path: Path) -> None:
     directory = get(f"dvc://{corpus.parents[1]}#data/mine@main?sources=tools", tmp_path / "cache")
     assert [path.name for path in directory.iterdir()] == ["tools.parquet"]
     assert corpus_version(directory).revision == git("rev-parse", "main")
+    (directory / "tools.parquet").write_bytes(b"something else")
+    with pytest.raises(DataError, match=r"delete .* and run again"):
+        corpus_version(directory)
 
 
 def test_only_the_wanted_shards_are_opened_and_only_once(pushed: RemoteReference, tmp_path: Path) -> None:

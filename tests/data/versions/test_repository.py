@@ -15,10 +15,10 @@ def test_there_and_back_with_git(corpus: Path, git: Git, tmp_path: Path) -> None
     digest = directory_md5(corpus)
     made = add(corpus)
     assert (made.md5, made.files, made.size) == digest
-    assert set(made.commit) == {"data/mine.dvc", "data/.gitignore", ".dvc/config", ".dvcignore"}
+    assert set(made.commit) == {"data/mine.dvc", "data/.gitignore", ".dvc/config", ".dvc/.gitignore", ".dvcignore"}
     git("add", *made.commit)
     git("commit", "-qm", "first")
-    assert git("status", "--porcelain", "--untracked-files=no") == ""
+    assert git("status", "--porcelain") == "", "nothing else is new"
     assert push(corpus, to=str(tmp_path / "remote")) == 4
     assert push(corpus) == 0, "what is there is not sent again"
     shutil.rmtree(corpus)
