@@ -24,6 +24,7 @@ class RequestLimits(Config):
     batch_tokens: int = Field(default=8192, gt=0, description="padded tokens that one compute call may hold")
     batch_items: int = Field(default=64, gt=0)
     queue_items: int = Field(default=512, gt=0, description="items inside the service, in any phase; more answer 429")
+    cache_items: int = Field(default=0, ge=0, description="vectors kept by digest of their input; 0 keeps none")
     timeout_seconds: float = Field(default=60.0, gt=0)
 
     @model_validator(mode="after")

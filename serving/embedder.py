@@ -21,6 +21,7 @@ from serving.capture import Capture, Served
 from serving.config import RequestLimits
 from serving.engine import Engine, Prepared
 from serving.errors import RequestError, from_exception, overloaded
+from serving.sharing import Known, Shared, VectorCache
 from serving.telemetry import log, metrics
 
 T = TypeVar("T")
@@ -40,7 +41,8 @@ class Embedder:
     """Shares one engine between all requests.
 
     A bad item fails its own request, with its index; it never reaches a batch, or is isolated in it. The service holds
-    at most ``queue_items`` items in all phases together; more are refused at the door, before any work.
+    at most ``queue_items`` items in all phases together; more are refused at the door, before any work. Equal contents
+    that are in the service at the same time are prepared and computed once.
     """
 
     def __init__(self, engine: Engine, limits: RequestLimits, *, prepare_workers: int, capture: Capture | None) -> None:
@@ -58,6 +60,9 @@ class Embedder:
             batch_items=limits.batch_items,
             observe=self._observe,
         )
+        self._preparing: Shared[Prepared] = Shared()
+        self._computing: Shared[NDArray[np.float32]] = Shared(lambda: metrics().reused.labels("in_flight").inc())
+        self._cache = VectorCache(limits.cache_items)
 
     async def embed(self, contents: Sequence[Content], *, request_id: str) -> Embedded:
         """Embed the contents of one request.
@@ -79,20 +84,32 @@ class Embedder:
         self._compute_pool.shutdown(wait=True)
 
     async def _embed(self, contents: Sequence[Content], request_id: str) -> Embedded:
-        loop = asyncio.get_running_loop()
-        prepared = await _settle([loop.run_in_executor(self._prepare_pool, self._prepare, c) for c in contents])
+        prepared = await _settle([self._prepared(content) for content in contents])
         ready = self._only_good(contents, prepared, request_id, tokens=[{}] * len(contents))
-        vectors: list[NDArray[np.float32] | Exception] = await _settle(
-            [self._batcher.submit(item, item.length) for item in ready]
-        )
+        pairs = zip(contents, ready, strict=True)
+        vectors: list[NDArray[np.float32] | Exception] = await _settle([self._vector(*pair) for pair in pairs])
         tokens = [item.tokens for item in ready]
         started = time.monotonic()
         good: list[NDArray[np.float32]] = self._only_good(contents, vectors, request_id, tokens=tokens)
         vectors_ND = np.stack(good)
         for content, vector_D, counts in zip(contents, vectors_ND, tokens, strict=True):
             self._record(content, request_id, counts, vector_D=vector_D)
+            self._cache.put(content, Known(vector_D, counts))
         metrics().phase_seconds.labels("finish", "all").observe(time.monotonic() - started)
         return Embedded(vectors_ND, tuple(tokens))
+
+    async def _prepared(self, content: Content) -> Prepared | Known:
+        """What compute needs of a content, or what is known of it."""
+        if (known := self._cache.get(content)) is not None:
+            metrics().reused.labels("cache").inc()
+            return known
+        loop = asyncio.get_running_loop()
+        return await self._preparing(content, lambda: loop.run_in_executor(self._prepare_pool, self._prepare, content))
+
+    async def _vector(self, content: Content, item: Prepared | Known) -> NDArray[np.float32]:
+        if isinstance(item, Known):
+            return item.vector_D
+        return await self._computing(content, lambda: self._batcher.submit(item, item.length))
 
     def _prepare(self, content: Content) -> Prepared:
         started = time.monotonic()

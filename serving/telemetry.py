@@ -32,6 +32,7 @@ class Metrics:
             buckets=SECONDS,
         )
         self.items = Counter("omnivec_items_total", "Items by kind and outcome", ["kind", "outcome"])
+        self.reused = Counter("omnivec_items_reused_total", "Items that needed no compute of their own", ["how"])
         self.tokens = Counter("omnivec_tokens_total", "Tokens embedded by modality", ["modality"])
         self.batch_items = Histogram("omnivec_batch_items", "Items in a compute batch", buckets=COUNTS)
         self.pending = Gauge("omnivec_pending_items", "Items inside the service", multiprocess_mode="livesum")
