@@ -85,7 +85,7 @@ class Embedder:
 
     async def _embed(self, contents: Sequence[Content], request_id: str) -> Embedded:
         prepared = await _settle([self._prepared(content) for content in contents])
-        ready = self._only_good(contents, prepared, request_id, tokens=[{}] * len(contents))
+        ready: list[Prepared | Known] = self._only_good(contents, prepared, request_id, tokens=[{}] * len(contents))
         pairs = zip(contents, ready, strict=True)
         vectors: list[NDArray[np.float32] | Exception] = await _settle([self._vector(*pair) for pair in pairs])
         tokens = [item.tokens for item in ready]

@@ -5,6 +5,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -39,7 +40,7 @@ class Shared(Generic[R]):
         work = self._running.get(key)
         if work is None:
             work = self._running[key] = _Work(asyncio.ensure_future(start()))
-            work.task.add_done_callback(lambda _, done=work: self._forget(key, done))
+            work.task.add_done_callback(partial(self._ended, key, work))
         else:
             self._reused()
         work.callers += 1
@@ -50,6 +51,9 @@ class Shared(Generic[R]):
             if work.callers == 0 and not work.task.done():
                 self._forget(key, work)  # nobody may join what is being cancelled
                 work.task.cancel()
+
+    def _ended(self, key: Hashable, work: _Work[R], _: "asyncio.Future[R]") -> None:
+        self._forget(key, work)
 
     def _forget(self, key: Hashable, work: _Work[R]) -> None:
         if self._running.get(key) is work:
