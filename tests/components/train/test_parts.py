@@ -135,5 +135,5 @@ def test_weights_depend_neither_on_workers_nor_on_what_is_kept_nor_on_a_kill(
 def test_an_error_in_a_part_is_the_error_of_the_stage(tiny_artifact: Path, tmp_path: Path) -> None:
     broken = write(tmp_path / "broken", broken=0)
     for workers in (0, 2):
-        with pytest.raises(ContentError, match="the image .png, 4668 bytes. ends before"):
+        with pytest.raises(ContentError, match="ends before its own header"):
             train(lazy(workers), broken, tiny_artifact, tmp_path / str(workers))
