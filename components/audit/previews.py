@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from data.access import MediaAccess
 from data.audit.items import CODES
 from data.audit.pairs import SPLITS
+from data.audit.rules import KINDS
 from data.scan import record_batches
 from model.encoder import Limits
 from model.errors import ContentError, DataError
@@ -90,7 +91,7 @@ class Previews:
             contents = [row["query"], *(row["positives"] or [])]
             return "<hr>".join("".join(self._part(record, part) for part in content) for content in contents)
         item = pair.items[place]
-        return self._medium(pair.kind if pair.kind in _DRAWN else _kind(items, item), record, items.media[item])
+        return self._medium(pair.kind if pair.kind in _DRAWN else KINDS[items.kind[item]], record, items.media[item])
 
     def _part(self, record: int, part: dict[str, Any]) -> str:
         if part["media"] is None:
@@ -124,21 +125,16 @@ def _record(shard: Path, row: int) -> dict[str, Any]:
     raise DataError(f"{shard} has no record {row}; it changed during the audit")
 
 
-def _kind(items: Any, item: int) -> str:
-    from data.audit.rules import KINDS
-
-    return KINDS[items.kind[item]]
-
-
 def _marked(first: str, second: str) -> tuple[str, str]:
     """Both texts, the words that the other lacks marked."""
     a, b = first[:TEXT_LIMIT].split(" "), second[:TEXT_LIMIT].split(" ")
-    left, right = [], []
+    left: list[str] = []
+    right: list[str] = []
     for same, low, high, low_b, high_b in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
         for words, target in ((a[low:high], left), (b[low_b:high_b], right)):
             said = html.escape(" ".join(words))
             target.append(said if same == "equal" or not said else f"<mark>{said}</mark>")
-    return tuple(f"<p>{' '.join(side)}</p>" for side in (left, right))  # type: ignore[return-value]
+    return f"<p>{' '.join(left)}</p>", f"<p>{' '.join(right)}</p>"
 
 
 def _picture(pixels_HW3: NDArray[np.uint8]) -> str:

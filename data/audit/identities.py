@@ -107,7 +107,7 @@ def _add(
     for kind, signatures in pieces.items():
         if signatures:
             with growing[kind].path.open("ab") as file:
-                file.writelines(memoryview(part) for part in signatures)
+                file.writelines(part.tobytes() for part in signatures)
 
 
 def _plain(column: pa.ChunkedArray) -> list[object]:

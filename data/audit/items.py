@@ -27,7 +27,7 @@ from model.errors import DataError
 COLUMNS = ("id", "query", "positives", "negatives", "group", "split")
 ROLES = ("query", "positives", "negatives")
 NEGATIVES = ROLES.index("negatives")
-CODES = {kind: code for code, kind in enumerate(KINDS)}
+CODES: dict[str, int] = {kind: code for code, kind in enumerate(KINDS)}
 MODALITIES = tuple(m.value for m in Modality)
 TEXTS = "texts.arrow"
 TEXT_SCHEMA = pa.schema([("key", pa.uint64()), ("normal", pa.string())])
@@ -87,7 +87,8 @@ class Items:
         low, high = np.full(len(self.kind), np.iinfo(np.int64).max), np.full(len(self.kind), -1)
         np.minimum.at(low, self.item, place)
         np.maximum.at(high, self.item, place)
-        return np.minimum(low[first], low[second]) != np.maximum(high[first], high[second])
+        spread: NDArray[np.bool_] = np.minimum(low[first], low[second]) != np.maximum(high[first], high[second])
+        return spread
 
     def of_kind(self, kind: str) -> NDArray[np.int64]:
         """Items of a kind, in the order of their keys."""

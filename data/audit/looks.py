@@ -133,4 +133,5 @@ def _windows(values: NDArray[np.floating]) -> NDArray[np.float64]:
     at = np.arange(0, len(values) - WINDOW + 1, STRIDE)
     low, high = at[:, None], at[:, None] + WINDOW
     sums = total[high, at + WINDOW] - total[low, at + WINDOW] - total[high, at] + total[low, at]
-    return np.maximum(sums, 0.0)
+    positive: NDArray[np.float64] = np.maximum(sums, 0.0)
+    return positive

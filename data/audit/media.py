@@ -19,7 +19,7 @@ from data.audit.items import Items
 from data.audit.looks import picture_distance
 from data.audit.rules import AuditRules, MediaRules
 from data.audit.sounds import sound_distance, spectrum
-from data.fingerprints.text import normal_text, similarity_word
+from data.fingerprints.text import similarity_word
 from data.probes import PICTURE_SIZE, VIDEO_FRAMES
 from model.encoder import Limits
 from model.errors import ContentError
@@ -30,6 +30,8 @@ KEPT_DECODED = 512
 LEAST_PAGES = 0.8
 APART = float("inf")
 
+# Pixels and similarity hash of the text, 0 without text.
+Page = tuple[NDArray[np.uint8] | None, int]
 Compare = Callable[[Any, Any, MediaRules], float]
 
 
@@ -90,7 +92,7 @@ def compare_sounds(a: NDArray[np.float32], b: NDArray[np.float32], rules: MediaR
     return distance if distance <= rules.sound else APART
 
 
-def compare_documents(a: Sequence[Any], b: Sequence[Any], rules: MediaRules) -> float:
+def compare_documents(a: Sequence[Page], b: Sequence[Page], rules: MediaRules) -> float:
     """Share of the pages of the longer one that are not found in the other, in order."""
     matched, at = 0, 0
     short, long = sorted((a, b), key=len)
@@ -101,12 +103,12 @@ def compare_documents(a: Sequence[Any], b: Sequence[Any], rules: MediaRules) -> 
     return 1 - matched / len(long) if matched >= LEAST_PAGES * len(long) else APART
 
 
-def _same_page(a: Any, b: Any, rules: MediaRules) -> bool:
+def _same_page(a: Page, b: Page, rules: MediaRules) -> bool:
     """By text where both have some, else by looks."""
     (pixels, word), (other_pixels, other_word) = a, b
     if word and other_word:
         return (word ^ other_word).bit_count() <= rules.page_bits
-    return picture_distance(pixels, other_pixels) <= rules.picture
+    return pixels is not None and other_pixels is not None and picture_distance(pixels, other_pixels) <= rules.picture
 
 
 def _image(data: bytes, limits: Limits) -> NDArray[np.uint8]:
@@ -127,11 +129,11 @@ def _audio(data: bytes, limits: Limits) -> NDArray[np.float32]:
     return spectrum(decode_audio(data, limits))
 
 
-def _document(data: bytes, limits: Limits) -> list[tuple[NDArray[np.uint8] | None, int]]:
+def _document(data: bytes, limits: Limits) -> list[Page]:
     from model.media.document import decode_document
 
     pages = decode_document(data, limits, size=PICTURE_SIZE, text=True)
-    return [(page.pixels_SS3, similarity_word(normal_text(page.text))) for page in pages]
+    return [(page.pixels_SS3, similarity_word(page.text)) for page in pages]
 
 
 _DECODERS: dict[str, Callable[[bytes, Limits], Any]] = {

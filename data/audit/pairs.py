@@ -64,12 +64,14 @@ class Users:
 
     def of(self, item: int) -> NDArray[np.int64]:
         """All records with the item, in order."""
-        return self._holds["record"][self._starts[item] : self._starts[item + 1]]
+        held: NDArray[np.int64] = self._holds["record"][self._starts[item] : self._starts[item + 1]]
+        return held
 
     def asking(self, item: int) -> NDArray[np.int64]:
         """Those that hold it in a query or a positive."""
         own = self._holds[self._starts[item] : self._starts[item + 1]]
-        return own["record"][own["negative"] == 0]
+        held: NDArray[np.int64] = own["record"][own["negative"] == 0]
+        return held
 
 
 @dataclass

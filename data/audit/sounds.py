@@ -25,7 +25,8 @@ def spectrum(wave_N: NDArray[np.float32]) -> Spectrum:
     step = 2 * HOP
     samples = max(step, -(-len(wave_N) // step) * step)
     mel_MT = log_mel((wave_N / (peak or 1.0)).astype(np.float32), samples, BANDS) * 4
-    return np.maximum(mel_MT - mel_MT.max(), -RANGE)
+    picture_MT: Spectrum = np.maximum(mel_MT - mel_MT.max(), -RANGE)
+    return picture_MT
 
 
 def sound_distance(first_MT: Spectrum, second_MT: Spectrum) -> float:

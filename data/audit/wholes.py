@@ -49,7 +49,7 @@ def _pairs(whole: NDArray[Any], key: NDArray[np.uint64], plain: NDArray[np.bool_
     of_record[whole["record"][query]] = key[query]
     by_label[whole["record"][query]] = plain[query]
     chosen = (whole["role"] == POSITIVE) & plain & by_label[whole["record"]]
-    found = whole[chosen].astype(PART)
+    found: NDArray[Any] = whole[chosen].astype(PART)
     found["kind"], found["key"] = CODES["pair"], mixed(of_record[found["record"]]) ^ key[chosen]
     return found
 
