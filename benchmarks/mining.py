@@ -58,7 +58,9 @@ MINED = (
     MineTask(name="heading_to_passage", within=("languages",)),
     MineTask(name="docstring_to_code"),
 )
-BATCHES = {"text_to_image": 64, "bitext": 48, "heading_to_passage": 48, "docstring_to_code": 24}
+# Small ones, as those of a large model are: the larger a batch, the more hard negatives it holds anyway.
+BATCH_SIZE = 12
+HEAD_RATE = 1e-4
 ARMS = ("none", "random", "mined", "unruled")
 NEGATIVES = 4
 K = 10
@@ -235,13 +237,13 @@ def trained(pooler: Pooler, records: Sequence[Record], *, hard: int, steps: int,
             "tasks": [
                 {
                     "name": task.name,
-                    "batch_size": BATCHES[task.name],
+                    "batch_size": BATCH_SIZE,
                     "languages": task.languages,
                     "hard_negatives": hard,
                 }
                 for task in MINED
             ],
-            "trainable": {"head": 1e-3},
+            "trainable": {"head": HEAD_RATE},
             "temperature": 0.03,
             "warmup_steps": steps // 10,
             "seed": seed,
@@ -410,7 +412,7 @@ def main() -> None:
     parser.add_argument("--groups", type=int, help="groups of each source, task and split; all when empty")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=300, help="of the finetune of each arm and seed")
-    parser.add_argument("--align-steps", type=int, default=120, help="of the projectors for pictures, before mining")
+    parser.add_argument("--align-steps", type=int, default=200, help="of the projectors for pictures, before mining")
     parser.add_argument("--rules", default="{}", help="JSON of data.mining.config.Rules")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--toy", action="store_true", help="random weights, few groups, few steps")
