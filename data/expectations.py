@@ -1,7 +1,7 @@
 """The Great Expectations suites over the tables of the manifest, run and read."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -104,13 +104,14 @@ def validate(manifest: "Manifest", suite: Sequence[Rule]) -> Findings:
 
 def _read(found: "ExpectationValidationResult", rule: Rule, manifest: "Manifest", findings: Findings) -> None:
     """Take the rows out of one result, and cut its lists, which would swell the page."""
-    if found.exception_info.get("raised_exception"):
+    problem = _problem(found.exception_info)
+    if problem is not None:
         if rule.own:
             raise ConfigError(
                 f"expectation {rule.reason} ({rule.kind} {rule.arguments}) cannot be computed on its column: "
-                f"{found.exception_info.get('exception_message')}; correct it or leave it out"
+                f"{problem}; correct it or leave it out"
             )
-        raise RuntimeError(f"expectation {rule.reason} failed to run: {found.exception_info}")
+        raise RuntimeError(f"expectation {rule.reason} failed to run: {problem}")
     details = found.result
     judges_rows = EXPECTATIONS[rule.kind].rows
     count = int(details.get("unexpected_count") or 0) if judges_rows else None
@@ -126,6 +127,12 @@ def _read(found: "ExpectationValidationResult", rule: Rule, manifest: "Manifest"
         if name in details:
             details[name] = details[name][:SHOWN]
     details.pop("unexpected_index_query", None)
+
+
+def _problem(info: Mapping[str, Any]) -> str | None:
+    """What went wrong in computing, told either for the expectation or for each metric that it needs."""
+    told = [info] if "raised_exception" in info else [value for value in info.values() if isinstance(value, dict)]
+    return next((str(each.get("exception_message")) for each in told if each.get("raised_exception")), None)
 
 
 def _run(

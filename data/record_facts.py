@@ -89,7 +89,7 @@ class _Reader:
             "group": records["group"],
             **{name: records[name].dictionary_encode() for name in _NAMES},
             "languages": joined.dictionary_encode(),
-            "languages_ok": [bool(own) and all(map(is_language_tag, own)) for own in tags],
+            "languages_ok": pa.array([bool(own) and all(map(is_language_tag, own)) for own in tags], pa.bool_()),
             "positives": pc.list_value_length(records["positives"]),
             "negatives": pc.list_value_length(records["negatives"]),
             **_structure(parts, rows),
@@ -136,7 +136,7 @@ class _Reader:
                 known[key] = contradicts(*key)
             if known[key]:
                 wrong[record] = "mismatch"
-        return pa.array(wrong).dictionary_encode()
+        return pa.array(wrong, pa.string()).dictionary_encode()
 
 
 class _TextRows:
@@ -214,7 +214,7 @@ def _scripts(parts: _Parts, tags: Sequence[tuple[str, ...]], tasks: Sequence[str
         problem = known[key]
         if problem and found[record] != "script_mismatch":
             found[record] = problem
-    return pa.array(found).dictionary_encode()
+    return pa.array(found, pa.string()).dictionary_encode()
 
 
 def _tags(languages: tuple[str, ...], task: str, role: str) -> tuple[str, ...]:

@@ -83,6 +83,7 @@ class OwnExpectation(Config):
             raise ValueError(f"{self.expect} lacks {', '.join(missing)}; it takes {', '.join(known.arguments)}")
         if not known.rows and self.mostly is not None:
             raise ValueError(f"{self.expect} is about a whole table: mostly, a share of rows, means nothing to it")
+        _check_patterns(given)
         _table(self)
         return self
 
@@ -207,6 +208,15 @@ def _between(reason: str, column: str, bounds: tuple[float, float], severity: Se
 
 def _none_of(reason: str, column: str, severity: Severity) -> Rule:
     return replace(_between(reason, column, (0, 0), severity), reason=reason)
+
+
+def _check_patterns(given: Mapping[str, Any]) -> None:
+    patterns = [given["regex"]] if "regex" in given else given.get("regex_list", [])
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except (re.error, TypeError) as error:
+            raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
 
 
 def _columns(arguments: Mapping[str, Any]) -> tuple[str, ...]:

@@ -130,6 +130,7 @@ MISTAKES = {
         "minimum": 3,
     },
     "lacks value_set": {"expect": "ExpectColumnValuesToBeInSet", "column": "task"},
+    "'(' is no regular expression": {"expect": "ExpectColumnValuesToMatchRegex", "column": "id", "regex": "("},
     "must be about one table": {
         "expect": "ExpectColumnPairValuesToBeEqual",
         "column_A": "image_width",
