@@ -34,9 +34,8 @@ def sheet_page(drawn: Drawn, name: str, *, limits: Limits, megabytes: float) -> 
     made = progress(drawn.samples, total=len(drawn.samples), desc="sheet", unit="record")
     facts = [_facts(sample) for sample in drawn.samples]
     cards = [_card(sample, fact, drawn, access, limits, budget) for sample, fact in zip(made, facts, strict=True)]
-    refused = any(sample.reasons for sample in drawn.samples)
     return page(
-        f"{'Quarantine' if refused else 'Samples'} of {name}",
+        f"{'Refused' if drawn.refused else 'Samples'}: {name}",
         f'<p class="lead">{html.escape(_lead(drawn, budget))}</p>',
         *(paragraph(f"{shard} cannot be read: {why}", bad=True) for shard, why in drawn.broken.items()),
         _form(facts, len(cards)),
@@ -78,7 +77,7 @@ def _form(facts: Sequence[dict[str, list[str]]], count: int) -> str:
             boxes.append(
                 f'<select name="{name}" aria-label="{name}"><option value="">any {name}</option>{options}</select>'
             )
-    search = '<input name="words" type="search" placeholder="words in captions, groups, ids" aria-label="words">'
+    search = '<input name="words" type="search" placeholder="search words" aria-label="words">'
     return f'<form>{"".join(boxes)}{search}<button type="reset">all</button><span id="count">{count}</span></form>'
 
 

@@ -50,6 +50,7 @@ class Drawn:
         total: records that there are.
         strata: strata that there are.
         shown: strata of which a record is shown.
+        refused: whether it is a quarantine.
         media: by shard and digest, why a medium was refused (of a quarantine).
         broken: shards that cannot be read, with the reason.
     """
@@ -58,6 +59,7 @@ class Drawn:
     total: int
     strata: int
     shown: int
+    refused: bool = False
     media: dict[tuple[str, str], str] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
 
@@ -181,7 +183,7 @@ def _draw_refused(directory: Path, count: int) -> Drawn:
     samples = tuple(sample for stratum in sorted(chosen) for sample in chosen[stratum])
     if not samples and not broken:
         raise DataError(f"{directory} is an empty quarantine: nothing was refused")
-    return Drawn(samples, total, len(candidates), len(chosen), media, broken)
+    return Drawn(samples, total, len(candidates), len(chosen), True, media, broken)
 
 
 def _reasons(directory: Path) -> tuple[dict[tuple[str, str], list[str]], dict[tuple[str, str], str], dict[str, str]]:

@@ -98,7 +98,7 @@ def wanted(found: Origin) -> tuple[Entry, ...]:
         DataError: a source has no shard, or there is no shard at all.
     """
     sources = found.reference.sources
-    if not any(entry.name.endswith(".parquet") for entry in found.entries):
+    if not any(source_of(entry.name) for entry in found.entries):
         raise DataError(f"{found.reference} holds no *.parquet shard; name a directory of shards")
     if not sources:
         return tuple(entry for entry in found.entries if not entry.name.startswith(f"{PROBES}/"))

@@ -147,7 +147,9 @@ def sheet(
     given = Path(corpus or corpus_of(recipe))
     folder = given if is_quarantine(given) else find_corpus(str(given) if corpus is None else corpus)
     drawn = draw(folder, records)
+    # The directories of a quarantine are all called so.
+    name = "/".join(folder.absolute().parts[-2:]) if drawn.refused else folder.name
     with whole_file(output) as partial:
-        partial.write_text(sheet_page(drawn, folder.name, limits=Limits(), megabytes=megabytes), encoding="utf-8")
+        partial.write_text(sheet_page(drawn, name, limits=Limits(), megabytes=megabytes), encoding="utf-8")
     size = output.stat().st_size / 1e6
     typer.echo(f"{len(drawn.samples)} of {drawn.total} records, {size:.1f} MB\npage  {output}")

@@ -48,8 +48,9 @@ def test_sheet(corpus: Path, tmp_path: Path) -> None:
     quarantine.mkdir()
     shutil.copy(corpus / "words.parquet", quarantine)
     (quarantine / "reasons.jsonl").write_text("")
-    assert "Quarantine" not in (tmp_path / "sheet.html").read_text(encoding="utf-8")
+    assert "Samples: mine" in (tmp_path / "sheet.html").read_text(encoding="utf-8")
     assert "30 of 30 records" in omnivec("sheet", quarantine, "-o", tmp_path / "refused.html").output
+    assert f"Refused: {tmp_path.name}/quarantine" in (tmp_path / "refused.html").read_text(encoding="utf-8")
 
 
 def test_versions_from_add_to_fetch(corpus: Path, tmp_path: Path) -> None:

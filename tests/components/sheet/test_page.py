@@ -134,7 +134,7 @@ def test_a_quarantine_shows_reasons_and_rows(tmp_path: Path) -> None:
     pq.write_table(pa.table(rows), folder / "rows-00000.parquet")
     document = sheet_page(draw(folder, 100), "mine", limits=Limits(), megabytes=5)
     page = Reader(document)
-    assert "Quarantine of mine" in document
+    assert "Refused: mine" in document
     assert {"text_empty", "file_missing"} <= {a["value"] for a in page.named("option")}
     assert 'data-reason="file_missing"' in document
     shown = "".join(page.texts)
