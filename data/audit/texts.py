@@ -19,7 +19,7 @@ BANDS, ROWS = 24, 4
 GRAM = 2
 SEED = 1
 KEPT_TEXTS = 4096
-ROWS_AT_ONCE = 50_000
+TEXT_BLOCK = 50_000
 
 
 def near_texts(items: Items, rules: AuditRules) -> Edges:
@@ -36,7 +36,7 @@ def near_texts(items: Items, rules: AuditRules) -> Edges:
         likeness = _Likeness(table["normal"])
         found = (
             (int(item[a]), int(item[b]), 1 - score)
-            for a, b in _candidates(table, items.rank[item], rules)
+            for a, b in candidate_pairs(table, items.rank[item], rules)
             if (score := likeness(a, b)) >= rules.text.similarity
         )
         return Edges.of(found)
@@ -51,7 +51,7 @@ class _Likeness:
         return len(first & second) / len(first | second)
 
 
-def _candidates(table: pa.Table, rank: NDArray[np.integer], rules: AuditRules) -> Iterator[tuple[int, int]]:
+def candidate_pairs(table: pa.Table, rank: NDArray[np.integer], rules: AuditRules) -> Iterator[tuple[int, int]]:
     """Places of texts that share a band, each pair once and in order, so that neighbours share what is kept."""
     bands = band_keys(table, rules)
     found: set[int] = set()
@@ -69,8 +69,8 @@ def band_keys(table: pa.Table, rules: AuditRules) -> NDArray[np.uint64]:
     from daft.functions import minhash
 
     found = np.empty((BANDS, table.num_rows), dtype=np.uint64)
-    for first in range(0, table.num_rows, ROWS_AT_ONCE):
-        part = table.slice(first, ROWS_AT_ONCE)
+    for first in range(0, table.num_rows, TEXT_BLOCK):
+        part = table.slice(first, TEXT_BLOCK)
         frame = daft.from_arrow(part.append_column("place", pa.array(range(part.num_rows), pa.int64())))
         hashes = minhash(daft.col("normal"), num_hashes=BANDS * ROWS, ngram_size=GRAM, seed=SEED)
         answer = frame.select("place", hashes.alias("hashes")).to_arrow()
