@@ -5,6 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from components.audit.config import AuditConfig
 from components.drift.config import DriftStepConfig
 from components.evaluate.config import EvaluateConfig
 from components.export.config import ExportConfig
@@ -32,6 +33,7 @@ class RunConfig(Config):
         name: name of the run in MLflow and in the list of runs.
         corpus: directory of shards; a relative path is looked for in the working directory, then in the checkout.
         data: what is accepted: licences, languages, checks.
+        audit: what counts as a leak or a duplicate, and what is done about it.
         model: family and initial weights.
         features: cache of the frozen towers' output.
         stages: training stages in order; each starts from the one before it. ``mine`` gives those after it a corpus
@@ -49,6 +51,7 @@ class RunConfig(Config):
     name: str = Field(min_length=1, pattern=r"^[a-z0-9][a-z0-9-]*$")
     corpus: str = "data/starter"
     data: ValidateConfig
+    audit: AuditConfig = AuditConfig()
     model: InitModelConfig
     features: FeaturesConfig
     stages: tuple[AnyStage, ...] = Field(min_length=1)

@@ -10,6 +10,7 @@ from typing import Any
 
 from kfp import dsl
 
+from components.audit.component import audit
 from components.drift.component import drift
 from components.evaluate.component import evaluate
 from components.export.component import export
@@ -44,7 +45,8 @@ def build(config: RunConfig, image: Callable[[str], str], cluster: ClusterConfig
     @dsl.pipeline(name=PIPELINE, description=f"Train, evaluate, register and check {config.registry.name}")
     def training(corpus: str = config.corpus, corpus_digest: str = "") -> None:
         checked = graph.add(validate, config=dump(config.data), corpus=corpus, corpus_digest=corpus_digest)
-        dataset = checked.outputs["dataset"]
+        audited = graph.add(audit, config=dump(config.audit), dataset=checked.outputs["dataset"])
+        dataset = audited.outputs["audited"]
         start = graph.add(init_model, config=dump(config.model)).outputs["model"]
         made = graph.add(features, config=dump(config.features), dataset=dataset, model=start)
         shared = {"dataset": dataset, "features": made.outputs["store"]}

@@ -14,6 +14,7 @@ from pipelines.plan import PlannedStep
 SUMMARY = "summary.json"
 LATEST = "latest"
 REPORTS = ("report", "quarantine", "results")
+AUDITED = ("digest", "rows", "quarantined", "moved", "leaks", "duplicates")
 NOT_RUN = "not run"
 
 
@@ -71,7 +72,7 @@ def collect(
         model=_model(facts),
         report=reports.get("evaluate"),
         reports=reports,
-        data={key: value for key, value in facts.get("validate", {}).items() if key not in REPORTS},
+        data=_data(facts),
         mlflow={"tracking_uri": environment.tracking_uri, "run": environment.parent_run},
         failure=_failure(steps, records, environment, status, error) if status != "ok" else None,
     )
@@ -95,6 +96,13 @@ def _row(name: str, record: StepRecord | None, status: str) -> dict[str, Any]:
         return {"name": name, "seconds": 0.0, "status": NOT_RUN}
     ended = record.status if record.status != "running" else ("interrupted" if status == "interrupted" else "failed")
     return {"name": name, "seconds": record.seconds, "status": ended, "peak_mb": record.peak_mb}
+
+
+def _data(facts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What the validated corpus is, and beside it what the audit made of it, which is what was trained on."""
+    shown = {key: value for key, value in facts.get("validate", {}).items() if key not in REPORTS}
+    audited = facts.get("audit", {})
+    return shown | ({"audit": {key: audited[key] for key in AUDITED if key in audited}} if audited else {})
 
 
 def _publish(facts: Mapping[str, Mapping[str, Any]], environment: Environment) -> dict[str, str]:

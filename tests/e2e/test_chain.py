@@ -18,6 +18,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = [
     "validate",
+    "audit",
     "init_model",
     "features",
     "train-align",
@@ -30,7 +31,7 @@ STEPS = [
     "gate",
     "drift",
 ]
-BEFORE_TRAINING = {"validate", "init_model", "features"}
+BEFORE_TRAINING = {"validate", "audit", "init_model", "features"}
 NEVER_CACHED = {"register", "serve_check", "gate", "drift"}
 pytestmark = pytest.mark.timeout(1200)
 

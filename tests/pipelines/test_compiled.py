@@ -50,7 +50,7 @@ def test_steps_their_order_images_and_caching() -> None:
     tasks = spec["root"]["dag"]["tasks"]
     named = {task["taskInfo"]["name"]: task for task in tasks.values()}
     assert set(named) == {
-        "validate", "init_model", "features", "train-align", "train-finetune", "soup", "evaluate", "export",
+        "validate", "audit", "init_model", "features", "train-align", "train-finetune", "soup", "evaluate", "export",
         "register", "serve_check", "gate", "drift",
     }  # fmt: skip
     uncached = {name for name, task in named.items() if not task["cachingOptions"].get("enableCache")}
@@ -109,7 +109,7 @@ def test_stages_after_mining_train_on_what_it_wrote() -> None:
         name: tasks[name].inputs.artifacts["dataset"].task_output_artifact.producer_task
         for name in ("train", "mine", "train-2", "evaluate")
     }
-    assert sources == {"train": "validate", "mine": "validate", "train-2": "mine", "evaluate": "validate"}
+    assert sources == {"train": "audit", "mine": "audit", "train-2": "mine", "evaluate": "audit"}
 
 
 def test_cluster_settings_reach_the_steps() -> None:
