@@ -3,9 +3,9 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from data.columns import TABLES, table_of
 from data.known_expectations import COLUMN_ARGUMENTS, EXPECTATIONS
@@ -15,7 +15,8 @@ from model.config import Config
 if TYPE_CHECKING:
     from great_expectations.expectations import Expectation
 
-Severity = Literal["fail", "warn", "off"]
+# YAML reads a bare ``off`` as false.
+Severity = Annotated[Literal["fail", "warn", "off"], BeforeValidator(lambda given: "off" if given is False else given)]
 GX_SEVERITY = {"fail": "critical", "warn": "warning"}
 REQUIRED = ("id", "task", "source", "license", "group", "split")
 

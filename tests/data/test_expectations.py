@@ -82,6 +82,12 @@ def test_severities() -> None:
     assert off == []
 
 
+def test_off_may_be_written_without_quotes() -> None:
+    import yaml
+
+    assert RuleSetting.parse(yaml.safe_load("severity: off")).severity == "off"
+
+
 def test_our_rules_change_their_severity() -> None:
     ranges = Ranges(text_chars=(6, 8_000))
     assert validate(manifest(), rules(ranges)).reported == {0: ["text_length_out_of_range"]}
