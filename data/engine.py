@@ -3,8 +3,9 @@
 Every module that uses Daft calls :func:`start` first: it turns telemetry off before Daft is imported.
 """
 
+import logging
 import os
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -81,9 +82,9 @@ def _start_ray(config: EngineConfig) -> None:
         raise ConfigError("runner ray needs Ray, which is not installed: pip install 'omnivec[ray]'") from error
     if ray.is_initialized():
         return
-    own = {} if config.address else {"num_cpus": config.processes, "include_dashboard": False}
+    own: dict[str, Any] = {} if config.address else {"num_cpus": config.processes, "include_dashboard": False}
     try:
-        ray.init(address=config.address, log_to_driver=False, logging_level="warning", **own)
+        ray.init(address=config.address, log_to_driver=False, logging_level=logging.WARNING, **own)
     except (ConnectionError, ValueError) as error:
         raise ConfigError(
             f"no Ray cluster answers at {config.address!r} ({error}): start one, or leave out address"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,7 +22,8 @@ def duplicates(work: Path, *, rows: int) -> Iterator[tuple[int, Drop]]:
         rows: about how many ids there are.
     """
     import daft
-    from daft import col
+
+    low, row, first, count = (_column(name) for name in ("low", "row", "first", "rows"))
 
     files = [str(path) for path in sorted(work.glob(f"pieces/*/{IDS}"))]
     if (work / KEPT).is_file():
@@ -32,12 +34,19 @@ def duplicates(work: Path, *, rows: int) -> Iterator[tuple[int, Drop]]:
     for number in range(passes):
         ids = daft.read_parquet(files)
         if passes > 1:
-            ids = ids.where(col("low") % passes == number)
-        several = ids.groupby("high", "low").agg(col("row").min().alias("first"), col("row").count().alias("rows"))
-        several = several.where(col("rows") > 1)
-        found = ids.join(several, on=["high", "low"]).where((col("row") > col("first")) & (col("row") >= 0))
-        for row in found.select("piece", "row", "part", "place").iter_rows():
-            yield row["piece"], (row["row"], row["part"], row["place"])
+            ids = ids.where(low % passes == number)
+        several = ids.groupby("high", "low").agg(row.min().alias("first"), row.count().alias("rows"))
+        several = several.where(count > 1)
+        found = ids.join(several, on=["high", "low"]).where((row > first) & (row >= 0))
+        for one in found.select("piece", "row", "part", "place").iter_rows():
+            yield one["piece"], (one["row"], one["part"], one["place"])
+
+
+def _column(name: str) -> Any:
+    """A column, whose operators have no types."""
+    from daft import col
+
+    return col(name)
 
 
 def write_kept(shards: list[Path], target: Path) -> int:

@@ -118,7 +118,7 @@ class WebDatasetReader:
         return Stored(where, _bytes(file, member) if used else None)
 
 
-def _samples(tar: tarfile.TarFile) -> Iterator[tuple[str, list[tarfile.TarInfo]]]:
+def _samples(tar: Any) -> Iterator[tuple[str, list[tarfile.TarInfo]]]:
     """Files of one basename that follow each other. What precedes damage is given before the error."""
     held: list[tarfile.TarInfo] = []
     key, problem = "", None
