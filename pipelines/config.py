@@ -31,7 +31,8 @@ class RunConfig(Config):
 
     Attributes:
         name: name of the run in MLflow and in the list of runs.
-        corpus: directory of shards; a relative path is looked for in the working directory, then in the checkout.
+        corpus: directory of shards; a relative path is looked for in the working directory, then in the checkout. Or a
+            version that DVC keeps, such as ``dvc://REPOSITORY#PATH@REVISION`` (``docs/guides/versions.md``).
         data: what is accepted: licences, languages, checks.
         audit: what counts as a leak or a duplicate, and what is done about it.
         model: family and initial weights.
