@@ -156,7 +156,7 @@ def _cached_loss(model: "SentenceTransformer", stage: "StageConfig", batching: P
 
 def _optimizers(model: "SentenceTransformer", stage: "StageConfig") -> tuple[Any, Any]:
     """Our groups and schedule; the fused AdamW, which is the peer's own choice."""
-    from model.training.schedule import parameter_groups, warmup_cosine
+    from model.training.schedule import parameter_groups, scheduled
 
     for module in model.modules():
         if isinstance(module, nn.Dropout):
@@ -165,7 +165,7 @@ def _optimizers(model: "SentenceTransformer", stage: "StageConfig") -> tuple[Any
     model[0].auto_model.get_input_embeddings().requires_grad_(False)
     rates = {name: rate for name, parameter in model.named_parameters() if parameter.requires_grad}
     optimizer = torch.optim.AdamW(parameter_groups(model, rates, stage.weight_decay), fused=True)
-    return optimizer, warmup_cosine(optimizer, stage.warmup_steps, stage.steps)
+    return optimizer, scheduled(optimizer, "cosine", stage.warmup_steps, stage.steps)
 
 
 def _in_order(sampler: Any, *, batch_size: int, drop_last: bool, **_: Any) -> Any:

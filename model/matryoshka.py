@@ -3,15 +3,10 @@
 Shape legend: N items, D full and d shortened dimensions. Source: Kusupati et al. 2022, arXiv 2205.13147.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
 from model.errors import ConfigError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def check_dimension(dimension: int, available: tuple[int, ...]) -> int:
@@ -34,10 +29,3 @@ def truncate(vectors_ND: NDArray[np.float32], dimension: int) -> NDArray[np.floa
     norms_N1 = np.linalg.norm(head_Nd, axis=1, keepdims=True)
     unit_Nd: NDArray[np.float32] = (head_Nd / np.maximum(norms_N1, 1e-12)).astype(np.float32)
     return unit_Nd
-
-
-def truncate_tensor(vectors_ND: "Tensor", dimension: int) -> "Tensor":
-    """Torch twin of :func:`truncate`, differentiable."""
-    from torch.nn.functional import normalize
-
-    return normalize(vectors_ND[:, :dimension], dim=-1)

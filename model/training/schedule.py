@@ -59,11 +59,6 @@ def parameter_groups(encoder: nn.Module, rates: Mapping[str, float], weight_deca
     return [{"params": ps, "lr": lr, "weight_decay": decay} for (lr, decay), ps in groups.items()]
 
 
-def warmup_cosine(optimizer: torch.optim.Optimizer, warmup_steps: int, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
-    """Linear from near zero over ``warmup_steps``, then a half cosine to zero at ``steps``."""
-    return scheduled(optimizer, "cosine", warmup_steps, steps)
-
-
 def scheduled(
     optimizer: torch.optim.Optimizer,
     shape: str,
