@@ -116,11 +116,8 @@ class Access:
         if scheme not in self._systems:
             options: dict[str, Any] = {}
             if scheme in ("http", "https"):
-                import aiohttp
-
-                # A redirect could lead to a host that is not allowed.
-                timeout = aiohttp.ClientTimeout(total=self.places.seconds)
-                options = {"allow_redirects": False, "client_kwargs": {"timeout": timeout}}
+                # Given to each request. A redirect could lead to a host that is not allowed.
+                options = {"allow_redirects": False, "timeout": self.places.seconds}
             try:
                 self._systems[scheme] = fsspec.filesystem(scheme, **options)
             except (ImportError, ValueError) as error:

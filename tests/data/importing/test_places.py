@@ -1,5 +1,6 @@
 import base64
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -93,6 +94,9 @@ class Handler(BaseHTTPRequestHandler):
                 self.send_response(503)
                 self.end_headers()
                 return
+        if self.path == "/slow":
+            time.sleep(3)
+            return
         if self.path == "/none":
             self.send_response(404)
             self.end_headers()
@@ -148,6 +152,11 @@ def test_redirects_are_not_followed(server: str, folder: Path) -> None:
 
 def test_an_endless_answer_ends(server: str, folder: Path) -> None:
     assert reason(Access(ALLOWED, str(folder)), f"{server}/endless", 1000) == "too_large"
+
+
+def test_a_slow_answer_is_not_waited_for(server: str, folder: Path) -> None:
+    places = Places(schemes=("http",), hosts=("127.0.0.1",), seconds=0.3, retries=0)
+    assert reason(Access(places, str(folder)), f"{server}/slow") == "fetch_failed"
 
 
 def test_what_may_pass_is_tried_again_and_what_may_not_is_not(server: str, folder: Path) -> None:
