@@ -140,8 +140,9 @@ class Access:
 
     def _remote(self, place: str, most: int) -> bytes:
         system = self._system(urlsplit(place).scheme)
-        # Without blocks an HTTP body is a stream, of which no more is read than asked for.
-        options = {"block_size": 0} if place.startswith("http") else {}
+        # Without blocks an HTTP body is a stream, of which no more is read than asked for. A size, whichever, saves the
+        # question for it, which takes every failure for a missing file.
+        options = {"block_size": 0, "size": 1} if place.startswith("http") else {}
         with system.open(place, "rb", **options) as file:
             response = getattr(file, "r", None)
             if response is not None and response.status >= 300:

@@ -161,6 +161,7 @@ def test_a_slow_answer_is_not_waited_for(server: str, folder: Path) -> None:
 
 def test_what_may_pass_is_tried_again_and_what_may_not_is_not(server: str, folder: Path) -> None:
     assert Access(ALLOWED, str(folder)).read(f"{server}/flaky", 100) == b"content"
+    assert Handler.tries == 2
     assert reason(Access(ALLOWED, str(folder)), f"{server}/none") == "path_missing"
 
 
