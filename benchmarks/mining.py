@@ -16,7 +16,7 @@ import copy
 import json
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.pooled import PooledBatches, Pooler
 from benchmarks.setting import processor
-from components.train.pairs import members_of, pairing_of
 from data.benchmarks import TASKS
 from data.benchmarks.base import RetrievalSet
 from data.benchmarks.build import SamplingConfig, build_sets
@@ -39,14 +39,10 @@ from data.mining.pool import Pool, embed_pool, pool_of
 from data.mining.select import Negative, assign
 from data.records import ContentRef, Record
 from data.sampling import TaskSampler
-from model.content import Content, Modality, content_digest, media_digest
-from model.encoding import batch_cost, plan_batches
+from model.content import Modality
 from model.evaluation.bootstrap import bootstrap_mean, paired_difference
 from model.evaluation.metrics import ndcg_at, rank_queries
 from model.files import whole_file
-from model.parallel import side_by_side
-from model.progress import progress
-from model.training.batch import Pooled, StepBatch
 from model.training.config import StageConfig
 from model.training.stage import run_stage
 from model.unified.encoder import UnifiedEncoder
@@ -66,15 +62,6 @@ NEGATIVES = 4
 K = 10
 SAMPLING = SamplingConfig(english_queries=300, other_queries=150, documents=500)
 POOLED = "pooled.npz"
-POOL_BATCH_TOKENS = 1024
-
-
-@dataclass(frozen=True)
-class Known:
-    """What a pairing asks of a content: its identity."""
-
-    digest: str
-    task: None = None
 
 
 @dataclass(frozen=True)
@@ -83,77 +70,6 @@ class Scores:
 
     values_Q: NDArray[np.float64]
     groups_Q: tuple[str, ...]
-
-
-class Pooler:
-    """Pooled states of contents under a frozen trunk, each computed once; they stand in for the contents."""
-
-    def __init__(self, encoder: UnifiedEncoder, corpus: Corpus) -> None:
-        self.encoder = encoder
-        self.corpus = corpus
-        self.states: dict[str, NDArray[np.float32]] = {}
-
-    def add(self, contents: Iterable[Content], desc: str) -> None:
-        """Pool what is new."""
-        wanted = {c.digest: c for c in contents if c.digest not in self.states}
-        own = list(wanted.values())
-        lengths = [batch_cost(self.encoder.count_tokens(c)) for c in own]
-        batches = list(plan_batches(lengths, POOL_BATCH_TOKENS))
-
-        def pool(places: list[int]) -> tuple[list[int], NDArray[np.float32]]:
-            with torch.inference_mode():
-                return places, self.encoder.pool(self.encoder.preprocess([own[i] for i in places])).numpy()
-
-        for places, states_NH in progress(side_by_side(pool, batches), total=len(batches), desc=desc, unit="batch"):
-            self.states.update((own[i].digest, state_H) for i, state_H in zip(places, states_NH, strict=True))
-
-    def read(self, path: Path) -> None:
-        """Take what an earlier comparison from the same start pooled."""
-        if path.is_file():
-            with np.load(path, allow_pickle=False) as known:
-                self.states |= dict(zip(known["digests"].tolist(), known["states"], strict=True))
-
-    def write(self, path: Path) -> None:
-        """Keep everything for the next one, by other rules."""
-        with whole_file(path) as partial, partial.open("wb") as file:
-            np.savez(file, digests=np.array(list(self.states)), states=np.stack(list(self.states.values())))
-
-    def vectors(self, digests: Sequence[str], encoder: UnifiedEncoder) -> NDArray[np.float32]:
-        """Unit vectors [N, D] by the head of ``encoder``."""
-        with torch.inference_mode():
-            return encoder.finish(torch.from_numpy(np.stack([self.states[d] for d in digests]))).numpy()
-
-    def __call__(
-        self, contents: Sequence[tuple[ContentRef, Record]], *, task: str | None, desc: str
-    ) -> NDArray[np.float32]:
-        """Vectors as :class:`data.mining.pool.Embedder` gives them."""
-        self.add((self.corpus.content(record, ref) for ref, record in contents), desc)
-        return self.vectors([_digest(ref) for ref, _ in contents], self.encoder)
-
-
-@dataclass(frozen=True)
-class PooledBatches:
-    """The batches of a stage from pooled states; a pure function of the step."""
-
-    sampler: TaskSampler
-    pooler: Pooler
-    stage: StageConfig
-
-    def __call__(self, step: int) -> StepBatch:
-        """The batch of ``step``."""
-        draw = self.sampler.draw(step)
-        members = members_of(draw, draw.records)  # type: ignore[arg-type] # contents as they are stored
-        queries, documents = (
-            [Known(_digest(ref)) for ref in side]  # type: ignore[arg-type]
-            for side in (members.queries, members.documents)
-        )
-        known = replace(members, queries=queries, documents=documents)  # type: ignore[arg-type]
-        sides = [Pooled(np.stack([self.pooler.states[c.digest] for c in side])) for side in (queries, documents)]
-        return StepBatch(draw.task, step, *sides, pairing_of(draw, known, self.stage.loss))
-
-
-def _digest(ref: ContentRef) -> str:
-    return content_digest([(p.modality, p.media or media_digest((p.text or "").encode())) for p in ref], None)
 
 
 def aligned(artifact: Path, corpus: Path, scratch: Path, steps: int) -> UnifiedEncoder:
@@ -367,8 +283,11 @@ def _artifact(arguments: argparse.Namespace, scratch: Path) -> Path:
     return target
 
 
-def _lean(corpus: Path, target: Path, groups: int | None) -> Path:
-    """Records of the tasks alone, of the languages that are mined for, so that no feature is made in vain."""
+def _lean(corpus: Path, target: Path, groups: int | None, measured: str) -> Path:
+    """Records of the tasks alone, of the languages that are mined for, so that no feature is made in vain.
+
+    The split that is measured on is called test in what is written; the other one is left out.
+    """
     from data.shards import read_media, read_records, shard_paths, write_shard
     from data.subset import write_subset
 
@@ -379,7 +298,8 @@ def _lean(corpus: Path, target: Path, groups: int | None) -> Path:
         kept = [r for r in read_records(path) if any(_wanted(r, task) for task in MINED)]
         if kept:
             used = {p.media for r in kept for c in (r.query, *r.positives) for p in c if p.media}
-            own = [replace(record, negatives=()) for record in kept]
+            splits = {"train": "train", measured: "test"}
+            own = [replace(r, negatives=(), split=splits[r.split]) for r in kept if r.split in splits]  # type: ignore[arg-type]
             media: dict[str, tuple[Modality, bytes]] = {d: m for d, m in read_media(path).items() if d in used}
             write_shard(target / "lean" / path.name, own, media)
     return target / "lean"
@@ -414,6 +334,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300, help="of the finetune of each arm and seed")
     parser.add_argument("--align-steps", type=int, default=200, help="of the projectors for pictures, before mining")
     parser.add_argument("--rules", default="{}", help="JSON of data.mining.config.Rules")
+    parser.add_argument(
+        "--split", choices=("test", "validation"), default="test", help="validation: to choose settings"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--toy", action="store_true", help="random weights, few groups, few steps")
     arguments = parser.parse_args()
@@ -423,7 +346,7 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     corpus = arguments.out / "lean"
     if not corpus.is_dir():
-        corpus = _lean(arguments.corpus, arguments.out, arguments.groups)
+        corpus = _lean(arguments.corpus, arguments.out, arguments.groups, arguments.split)
     result = compare(arguments, _artifact(arguments, arguments.out), corpus, arguments.out)
     for name, text in (("mining.json", json.dumps(result, indent=2)), ("mining.md", table(result))):
         with whole_file(arguments.out / name) as partial:
