@@ -3,12 +3,20 @@
 import argparse
 from pathlib import Path
 
-from benchmarks import encode, importing, loading, loading_tars, loss, train
+from benchmarks import auditing, encode, importing, loading, loading_tars, loss, train
 from benchmarks.report import markdown, write_report
 from benchmarks.setting import Setting
 from components.environment import Environment
 
-ROWS = {**encode.ROWS, **loss.ROWS, **train.ROWS, **loading.ROWS, **loading_tars.ROWS, **importing.ROWS}
+ROWS = {
+    **encode.ROWS,
+    **loss.ROWS,
+    **train.ROWS,
+    **loading.ROWS,
+    **loading_tars.ROWS,
+    **importing.ROWS,
+    **auditing.ROWS,
+}
 CORPUS = Path(__file__).resolve().parents[1] / "data" / "starter"
 
 

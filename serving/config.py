@@ -11,6 +11,7 @@ from model.artifact import Backend
 from model.config import Config
 from model.content import Modality
 from model.errors import ConfigError
+from serving.fetch import FetchConfig
 
 CONFIG_VARIABLE = "OMNIVEC_SERVING_CONFIG"
 DEFAULT_PORT = 3000
@@ -63,6 +64,7 @@ class ServingConfig(Config):
     dimensions: int | None = Field(default=None, gt=0, description="length of vectors when a request names none")
     prepare_workers: int = Field(default=2, gt=0, description="threads that decode and tokenise")
     limits: RequestLimits = RequestLimits()
+    fetch: FetchConfig | None = Field(default=None, description="media by URL; null fetches nothing")
     capture: CaptureConfig | None = None
     gallery: Path | None = Field(default=None, description="items with vectors, which the page at / searches")
     keys: Path | None = Field(default=None, description="file of API keys; see `omnivec keys`")

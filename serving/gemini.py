@@ -15,7 +15,7 @@ from model.content import Content, Modality, Part
 from model.encoder import Limits
 from model.errors import ContentError
 from model.prompts import DOCUMENT, QUERY
-from serving.convert import check_parts, media_part
+from serving.convert import Fetch, check_parts, media_at, media_part
 
 TASKS = {
     "RETRIEVAL_QUERY": QUERY,
@@ -57,7 +57,7 @@ class Blob(GeminiWire):
 
 
 class FileReference(GeminiWire):
-    """A file by its address; refused, since the service fetches nothing."""
+    """A file by its address; refused where the service fetches nothing. Its type says what it is."""
 
     file_uri: str
     mime_type: str | None = None
@@ -148,7 +148,9 @@ class BatchEmbedContentsResponse(BaseModel):
     usageMetadata: dict[str, Any]
 
 
-def to_content(request: EmbedContentRequest, *, tasks: AbstractSet[str], limits: Limits) -> Content:
+def to_content(
+    request: EmbedContentRequest, *, tasks: AbstractSet[str], limits: Limits, fetch: Fetch | None = None
+) -> Content:
     """Make the content of one request.
 
     Args:
@@ -156,30 +158,38 @@ def to_content(request: EmbedContentRequest, *, tasks: AbstractSet[str], limits:
         tasks: what the model knows. One that has no prefix of its own for a task of queries, such as E5, embeds it as
             a query, which is what E5's authors tell to do.
         limits: of the encoder; bytes of a part are checked before they are decoded.
+        fetch: bytes of an address, given the most that are accepted; None refuses addresses.
 
     Raises:
-        ContentError: a part is malformed, remote or too large.
+        ContentError: a part is malformed, too large, or elsewhere and may not or cannot be fetched.
     """
     parts, options = request.content.parts, request.options
     check_parts(len(parts), limits)
     wanted = TASKS.get(options.task_type)
     task = wanted if wanted is None or wanted in tasks else QUERY
-    return Content(tuple(_part(part, limits.max_media_bytes) for part in parts), task=task, title=options.title)
+    return Content(tuple(_part(part, limits.max_media_bytes, fetch) for part in parts), task=task, title=options.title)
 
 
-def _part(part: GeminiPart, limit: int) -> Part:
+def _part(part: GeminiPart, limit: int, fetch: Fetch | None) -> Part:
     if part.text is not None:
         return Part(Modality.TEXT, text=part.text)
-    if part.inline_data is None:
+    if part.inline_data is not None:
+        return media_part(_modality(part.inline_data.mime_type), part.inline_data.data, limit)
+    assert part.file_data is not None
+    if fetch is None:
         raise ContentError(
             "fileData names a file elsewhere, and the service fetches nothing: send the bytes as inlineData",
             code="remote_url_refused",
         )
-    kind = part.inline_data.mime_type.lower()
+    return media_at(_modality(part.file_data.mime_type or ""), part.file_data.file_uri, limit, fetch)
+
+
+def _modality(mime_type: str) -> Modality:
+    kind = mime_type.lower()
     modality = Modality.DOCUMENT if kind == PDF else FAMILIES.get(kind.partition("/")[0])
     if modality is None:
         raise ContentError(
             f"mimeType {kind[:40]!r} is not image/*, audio/*, video/* or {PDF}; send text as a text part",
             code="unsupported_media_type",
         )
-    return media_part(modality, part.inline_data.data, limit)
+    return modality

@@ -10,6 +10,7 @@ from serving.capture import Capture
 from serving.config import ServingConfig
 from serving.embedder import Embedder
 from serving.engine import Engine, default_dimension, load_engine
+from serving.fetch import Fetcher
 from serving.samples import sample_contents
 from serving.telemetry import log
 
@@ -34,6 +35,7 @@ class Runtime:
     dimension: int
     created: int
     capture: Capture | None
+    fetcher: Fetcher | None = None
     users: Users = field(default_factory=Users)
 
     @property
@@ -55,6 +57,8 @@ class Runtime:
         while self.users.count:
             await asyncio.sleep(POLL_SECONDS)
         await self.embedder.close()
+        if self.fetcher is not None:
+            self.fetcher.close()
         if self.capture is not None:
             await asyncio.to_thread(self.capture.close)
 
@@ -88,4 +92,5 @@ def open_runtime(config: ServingConfig, load: Load = load_from_config) -> Runtim
             "load_seconds": round(time.monotonic() - started, 2),
         },
     )
-    return Runtime(config, engine, embedder, dimension, int(time.time()), capture)
+    fetcher = Fetcher(config.fetch) if config.fetch is not None else None
+    return Runtime(config, engine, embedder, dimension, int(time.time()), capture, fetcher)

@@ -24,9 +24,9 @@ def audit(
     from components.audit.config import AuditConfig
     from components.audit.run import run
     from components.corpora import find_corpus
-    from pipelines.recipe import apply
+    from pipelines.recipe import apply, read
 
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = dict(read(recipe).get("audit") or {})
     for override in set_ or ():
         apply(values, override)
     if model is not None:

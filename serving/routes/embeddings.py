@@ -23,7 +23,7 @@ async def create_embeddings(body: EmbeddingsRequest, request: Request) -> Respon
     """One vector per item: a string or content object is one item, a list has one vector for each."""
     runtime = runtime_of(request)
     dimension = _check(body, runtime)
-    convert = partial(to_content, task=body.task, limits=runtime.engine.limits)
+    convert = partial(to_content, task=body.task, limits=runtime.engine.limits, fetch=runtime.fetcher)
     done = await embed(request, runtime, await convert_all(body.items, convert, runtime))
     headers = runtime.headers
     if body.output_dtype in RANGED:

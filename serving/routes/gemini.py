@@ -69,7 +69,7 @@ async def _embed(
     check_count(runtime, len(requests), param="requests")
     asked = [item.options.output_dimensionality for item in requests]
     dimensions = [checked_dimension(runtime, one, param="outputDimensionality") for one in asked]
-    convert = partial(to_content, tasks=runtime.engine.tasks, limits=runtime.engine.limits)
+    convert = partial(to_content, tasks=runtime.engine.tasks, limits=runtime.engine.limits, fetch=runtime.fetcher)
     with naming(lambda index: f"requests.{index}"):
         done = await embed(request, runtime, await convert_all(requests, convert, runtime))
     rows = zip(done.embedded.vectors_ND, dimensions, strict=True)

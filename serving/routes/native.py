@@ -47,5 +47,5 @@ async def embed_in_process(runtime: Runtime, body: EmbedRequest) -> NDArray[np.f
 async def _checked(runtime: Runtime, body: EmbedRequest) -> tuple[list[Content], int]:
     check_count(runtime, len(body.items), param="inputs")
     dimension = checked_dimension(runtime, body.dimensions)
-    convert = partial(to_content, task=body.task, limits=runtime.engine.limits)
+    convert = partial(to_content, task=body.task, limits=runtime.engine.limits, fetch=runtime.fetcher)
     return await convert_all(body.items, convert, runtime), dimension

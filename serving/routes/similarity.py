@@ -26,7 +26,9 @@ async def compare(body: SimilarityRequest, request: Request) -> Response:
     tasks = [body.query_task, *[body.document_task] * len(body.documents)]
     with naming(lambda index: f"documents.{index - 1}" if index else "query"):
         pairs = list(zip(items, tasks, strict=True))
-        contents = await convert_all(pairs, lambda pair: to_content(pair[0], task=pair[1], limits=limits), runtime)
+        contents = await convert_all(
+            pairs, lambda pair: to_content(pair[0], task=pair[1], limits=limits, fetch=runtime.fetcher), runtime
+        )
         done = await embed(request, runtime, contents)
     vectors_Nd = runtime.engine.finish(done.embedded.vectors_ND, dimension)
     similarities_N = vectors_Nd[1:] @ vectors_Nd[0]  # unit vectors: their product is the cosine
