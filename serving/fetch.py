@@ -101,7 +101,7 @@ class Fetcher:
             timeout=_left(deadline),
         ) as response:
             if response.status_code in REDIRECTS:
-                return response.headers.get("location", "")
+                return str(response.headers.get("location", ""))
             if response.status_code != 200:
                 raise _failed(f"the host answered {response.status_code}")
             return _read(response, most, deadline)
