@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data.engine import EngineConfig, start
 from data.importing.config import ImportConfig
 from data.importing.readers.coco import BATCH, items
 from data.importing.rows import Row, Unreadable
@@ -132,6 +133,7 @@ def test_json_longer_than_a_block_and_cut_json() -> None:
 
 
 def test_coco(tmp_path: Path, read_all: ReadAll) -> None:
+    start(EngineConfig(workers=1))
     count = BATCH + 5
     value = {
         "info": {"year": 2026},
