@@ -62,28 +62,13 @@ def run_stage(
     first, resume = store.newest() or (0, None)
     guard, clock = Guard(stage, checkpoints), WaitClock()
     meter = _meter(module, clock, stage, world)
-    trainer = lightning.Trainer(
-        max_steps=stage.steps,
-        max_epochs=1,
-        accelerator="auto",
-        devices=world.processes_per_node,
-        num_nodes=world.nodes,
-        strategy=strategy_of(world, sharded=shards is not None),
-        use_distributed_sampler=False,  # the sampler draws for all processes, each takes its share
-        precision=stage.precision,
-        gradient_clip_val=stage.gradient_clip,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        log_every_n_steps=stage.log_every_steps,
-        profiler=clock,
-        callbacks=[
-            guard,
-            Snapshots(checkpoints / "snapshots", stage),
-            ProgressReport(stage, sinks, guard=guard, meter=meter, history=History(checkpoints)),
-            Saving(store, stage),
-        ],
-    )
+    callbacks = [
+        guard,
+        Snapshots(checkpoints / "snapshots", stage),
+        ProgressReport(stage, sinks, guard=guard, meter=meter, history=History(checkpoints)),
+        Saving(store, stage),
+    ]
+    trainer = _trainer(stage, world, sharded=shards is not None, clock=clock, callbacks=callbacks)
     lazy = stage.micro_batch_tokens is not None and shards is None  # a sharded trunk is gone through in step
     loading = Loading(
         make_batch,
@@ -106,6 +91,28 @@ def run_stage(
             stop_recomputing(encoder)  # what comes back is as it was before
     encoder.requires_grad_(False).eval()
     return first
+
+
+def _trainer(
+    stage: StageConfig, world: World, *, sharded: bool, clock: WaitClock, callbacks: list[lightning.Callback]
+) -> lightning.Trainer:
+    return lightning.Trainer(
+        max_steps=stage.steps,
+        max_epochs=1,
+        accelerator="auto",
+        devices=world.processes_per_node,
+        num_nodes=world.nodes,
+        strategy=strategy_of(world, sharded=sharded),
+        use_distributed_sampler=False,  # the sampler draws for all processes, each takes its share
+        precision=stage.precision,
+        gradient_clip_val=stage.gradient_clip,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=stage.log_every_steps,
+        profiler=clock,
+        callbacks=callbacks,
+    )
 
 
 def _meter(module: ContrastiveModule, clock: WaitClock, stage: StageConfig, world: World) -> Meter:
