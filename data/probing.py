@@ -74,7 +74,8 @@ def probe_shards(
         warm_up()
     with ThreadPoolExecutor(workers) as pool:
         done = _ahead(pool, limits, _jobs(paths, stored))
-        ticking = progress(_ticks(done), total=total, desc="probes", unit="row") if total else iter(())
+        # A shard that cannot be read counts as no row and has its result all the same.
+        ticking = progress(_ticks(done), total=total, desc="probes", unit="row") if total else _ticks(done)
         yield from _gathered(paths, stored, (result for result in ticking if result is not None))
 
 

@@ -28,6 +28,7 @@ def test_every_modality_has_a_row(setting: Setting, modality: Modality) -> None:
     assert "4 samples" in row.note
 
 
+@pytest.mark.minutes
 def test_workers_take_part(setting: Setting) -> None:
     row = loading.ROWS["loading-image-2"](setting)
     assert row.ours > 0

@@ -27,6 +27,7 @@ def test_both_sides_make_the_same_batches(setting: Setting, modality: Modality) 
     assert "6 samples" in row.note
 
 
+@pytest.mark.minutes
 def test_workers_take_part(setting: Setting) -> None:
     assert loading_tars.ROWS["loading-tars-image-2"](setting).note.startswith("2 workers")
 

@@ -125,6 +125,7 @@ def test_the_service_answered_with_the_offline_vectors(home: Path, summary: dict
     assert min(entry["min"] for entry in cosine.values()) >= 0.9999
 
 
+@pytest.mark.minutes
 def test_a_second_run_reuses_what_did_not_change_and_remakes_what_is_gone(
     home: Path, corpus: Path, summary: dict
 ) -> None:

@@ -78,7 +78,7 @@ def test_a_directory_that_vanishes_never_reaches_the_caller(tmp_path: Path) -> N
 def test_good_and_bad_items_of_the_service_are_captured(client: TestClient, config: ServingConfig) -> None:
     good = client.post("/v1/embeddings", json={"model": "omnivec", "input": ["a b", "c"], "dimensions": 2})
     bad = client.post("/v1/embeddings", json={"model": "omnivec", "input": ["a", to_item(Content.of(image(BROKEN)))]})
-    client.app.state.host._capture.close()  # type: ignore[attr-defined]
+    client.app.state.host.runtime().capture.close()  # type: ignore[attr-defined]
     assert config.capture is not None
     rows = read_captures(config.capture.directory).to_pylist()
     by_id = {row["request_id"]: row for row in rows}

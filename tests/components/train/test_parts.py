@@ -60,7 +60,7 @@ def parts_of(batch: Any) -> int:
     return sum(len(side.orders) for side in (batch.query, batch.document) if isinstance(side, Parted))
 
 
-@pytest.mark.parametrize("pooled", [False, True])
+@pytest.mark.parametrize("pooled", [pytest.param(False, marks=pytest.mark.minutes), True])
 def test_parts_put_together_are_the_batch(mixed: Path, tiny_artifact: Path, pooled: bool) -> None:
     make = maker(lazy(), mixed, tiny_artifact)
     if pooled:

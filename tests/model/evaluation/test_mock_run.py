@@ -21,7 +21,7 @@ def gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["unified", "sentence_transformer"])
+@pytest.mark.parametrize("family", ["unified", pytest.param("sentence_transformer", marks=pytest.mark.minutes)])
 def test_mock_run(family: str, tiny_artifact: Path, gemma: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "HF_HUB_OFFLINE", "1")
     import mteb
