@@ -17,6 +17,7 @@ from components.register.config import RegisterConfig
 from components.serve_check.config import ServeCheckConfig
 from components.train.config import LaunchConfig
 from components.validate.config import ValidateConfig
+from data.versioning import directory_md5
 from model.config import Config
 from model.errors import ConfigError
 from model.training.config import SoupConfig, StageConfig
@@ -76,20 +77,31 @@ class RunConfig(Config):
         return self
 
 
+def directories_of(stage: AnyStage) -> dict[str, str]:
+    """Directories that a stage takes from other runs, by the field that names each."""
+    if isinstance(stage, SoupConfig):
+        return {f"ingredients.{i}": place for i, place in enumerate(stage.ingredients)}
+    if isinstance(stage, MineConfig):
+        return {"judge.model": stage.judge.model} if stage.judge is not None else {}
+    return {"teacher": stage.teacher.directory} if stage.teacher is not None else {}
+
+
+def contents_of(stage: AnyStage) -> dict[str, str]:
+    """Digest of each of these directories that is on this machine."""
+    places = [Path(place) for place in directories_of(stage).values()]
+    return {str(place): directory_md5(place)[0] for place in places if place.is_dir()}
+
+
 def check_directories(config: RunConfig) -> None:
     """See, before anything starts on this machine, that what the stages take from other runs is here.
 
     Raises:
         ConfigError: naming every teacher, judge and soup ingredient that is not a directory.
     """
-    named: dict[str, str] = {}
-    for position, stage in enumerate(config.stages):
-        if isinstance(stage, SoupConfig):
-            named |= {f"stages.{position}.ingredients.{i}": place for i, place in enumerate(stage.ingredients)}
-        elif isinstance(stage, MineConfig):
-            if stage.judge is not None:
-                named[f"stages.{position}.judge.model"] = stage.judge.model
-        elif stage.teacher is not None:
-            named[f"stages.{position}.teacher"] = stage.teacher.directory
+    named = {
+        f"stages.{position}.{field}": place
+        for position, stage in enumerate(config.stages)
+        for field, place in directories_of(stage).items()
+    }
     if missing := [f"  {path}: {place}" for path, place in named.items() if not Path(place).is_dir()]:
         raise ConfigError("\n".join(["no such directory; give one that is on this machine:", *missing]))

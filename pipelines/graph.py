@@ -28,7 +28,7 @@ from components.train.config import TrainConfig
 from components.validate.component import validate
 from model.training.config import SoupConfig, StageConfig
 from pipelines.cluster import ClusterConfig
-from pipelines.config import RunConfig
+from pipelines.config import RunConfig, contents_of
 from pipelines.plan import Graph
 
 PIPELINE = "omnivec-training"
@@ -76,15 +76,18 @@ def add_stages(graph: Graph, config: RunConfig, start: Any, shared: dict[str, An
         label = f"train-{stage.kind}" if isinstance(stage, StageConfig) else stage.kind
         earlier = kinds[:position].count(stage.kind)
         name = f"{label}-{earlier + 1}" if earlier else label
+        contents = contents_of(stage)
         if isinstance(stage, MineConfig):
-            mined = graph.add(mine, name, config=dump(stage), model=after, **shared).outputs["mined"]
+            mined = graph.add(
+                mine, name, config=dump(stage.model_copy(update={"contents": contents})), model=after, **shared
+            ).outputs["mined"]
             shared = {**shared, "dataset": mined}
         elif isinstance(stage, SoupConfig):
-            document = dump(SoupStepConfig(stage=stage))
+            document = dump(SoupStepConfig(stage=stage, contents=contents))
             task = graph.add(soup, name, config=document, base=before, model=after, **shared)
             after = task.outputs["souped"]
         else:
-            document = dump(TrainConfig(stage=stage, launch=config.launch))
+            document = dump(TrainConfig(stage=stage, launch=config.launch, contents=contents))
             task = graph.add(train, name, config=document, model=after, **shared)
             before, after = after, task.outputs["trained"]
     return after

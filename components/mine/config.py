@@ -4,6 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from components.contents import Contents
 from data.mining.config import MineTask, PlantConfig, Rules
 from model.config import Config
 
@@ -38,6 +39,7 @@ class MineConfig(Config):
     least_refused: float = Field(
         0.95, ge=0, le=1, description="share of planted right documents that have to be refused; the report warns below"
     )
+    contents: Contents
 
     @model_validator(mode="after")
     def _tasks_are_distinct(self) -> Self:

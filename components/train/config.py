@@ -4,6 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from components.contents import Contents
 from model.config import Config
 from model.training.config import StageConfig
 
@@ -61,3 +62,4 @@ class TrainConfig(Config):
 
     stage: StageConfig
     launch: LaunchConfig = LaunchConfig()
+    contents: Contents

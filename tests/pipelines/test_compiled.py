@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from google.protobuf.json_format import ParseDict
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
 
 from components.mine.config import MineConfig
-from model.training.config import StageConfig
+from model.training.config import SoupConfig, StageConfig
 from pipelines.compiled import ClusterError, compile_yaml, submit
 from pipelines.graph import build
 from pipelines.plan import UNCACHED
@@ -94,6 +95,28 @@ def test_a_distill_stage_is_a_training_step() -> None:
     config = config.model_copy(update={"stages": (config.stages[0], StageConfig.parse(stage))})
     steps = [step for step in build(config, lambda _: "i").steps if step.component == "train"]
     assert [step.name for step in steps] == ["train-align", "train-distill"]
+
+
+def test_the_cache_follows_what_a_teacher_holds_and_not_its_path(tmp_path: Path) -> None:
+    teacher = tmp_path / "teacher"
+    teacher.mkdir()
+
+    def documents() -> list[str]:
+        config = load("debug")
+        stage = {**config.stages[0].model_dump(), "kind": "distill", "teacher": {"model": str(teacher)}}
+        soup = {"kind": "soup", "ingredients": [str(teacher)]}
+        mining = {"kind": "mine", "judge": {"model": str(teacher)}}
+        stages = (MineConfig.parse(mining), StageConfig.parse(stage), SoupConfig.parse(soup))
+        tasks = build(config.model_copy(update={"stages": stages}), lambda _: "i").pipeline.pipeline_spec.root.dag.tasks
+        values = [tasks[name].inputs.parameters["config"] for name in ("mine", "train", "soup", "evaluate")]
+        return [value.runtime_value.constant.string_value for value in values]
+
+    (teacher / "weights").write_text("first")
+    before = documents()
+    assert documents() == before
+    (teacher / "weights").write_text("second")
+    changed = [new != old for new, old in zip(documents(), before, strict=True)]
+    assert changed == [True, True, True, False]
 
 
 def test_stages_after_mining_train_on_what_it_wrote() -> None:
