@@ -118,7 +118,9 @@ def test_a_request_ends_with_the_model_that_it_began_with(config: ServingConfig,
         while before.users.count == 0:
             time.sleep(0.01)
         name(source, config, version="8")
-        wait_for(url, "8")
+        while host.runtime() is before:  # a request now would wait for the old model
+            time.sleep(0.01)
+        assert ask(url).headers["x-omnivec-version"] == "8"
         assert before.users.count == 1, "the old model waits for its last request"
         Slow.gate.set()
         thread.join()
