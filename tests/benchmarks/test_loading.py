@@ -20,7 +20,11 @@ def setting(tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     return Setting(tiny_artifact, CORPUS, tmp_path, threads=1, rounds=1)
 
 
-@pytest.mark.parametrize("modality", list(Modality))
+# One modality in each run of the tests, the others with those that take long.
+MODALITIES = [pytest.param(m, marks=[] if m is Modality.IMAGE else pytest.mark.minutes) for m in Modality]
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
 def test_every_modality_has_a_row(setting: Setting, modality: Modality) -> None:
     row = loading.ROWS[f"loading-{modality}-0"](setting)
     assert row.name == f"loading-{modality}-0"

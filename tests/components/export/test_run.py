@@ -48,6 +48,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home / "artifact"
 
 
+@pytest.mark.minutes
 @pytest.mark.slow
 def test_sizes_and_the_loss_of_int8_are_those_of_the_files(artifact: Path, dataset: Path, tmp_path: Path) -> None:
     output = tmp_path / "exported"

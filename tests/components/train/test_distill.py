@@ -195,6 +195,7 @@ def test_geometry_needs_dimensions_that_the_teacher_has(dataset, tiny_artifact, 
     assert train(config({"vectors": str(stored)}), dataset, tiny_artifact, tmp_path)["steps"] == 6
 
 
+@pytest.mark.minutes
 @pytest.mark.timeout(300)
 def test_two_processes_distill_as_one(mixed, still, teacher, tmp_path) -> None:
     """Each embeds what its share needs, whole or sharded; with pieces, averaged weights and layers recomputed."""

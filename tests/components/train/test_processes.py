@@ -51,6 +51,7 @@ def losses(checkpoints: Path) -> dict[int, float]:
     return {int(row["step"]): row["loss"] for row in History(checkpoints).rows()}
 
 
+@pytest.mark.minutes
 def test_stopped_with_two_processes_goes_on_with_one(mixed, still, tmp_path, monkeypatch) -> None:
     """Processes of torchrun: their scalars come here as they are logged, and SIGTERM goes there."""
     wanted = {"steps": 60, "checkpoint_every_steps": 1000, "trainable": {"projectors": 1e-3}}
@@ -77,6 +78,7 @@ def test_stopped_with_two_processes_goes_on_with_one(mixed, still, tmp_path, mon
     assert len(seen) == result["resumed_from"]
 
 
+@pytest.mark.minutes
 def test_what_went_wrong_in_a_process_is_said_in_this_one(mixed, still, tmp_path) -> None:
     with pytest.raises(TrainingError, match=r"process \d: .*projektors"):
         train(config(2, trainable={"projektors": 1e-3}), mixed, still, tmp_path)

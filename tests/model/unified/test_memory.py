@@ -61,6 +61,7 @@ def measure(artifact: Path, only: str, out: Path) -> tuple[int, np.ndarray]:
     return int(done.stdout), np.load(out)
 
 
+@pytest.mark.minutes
 @pytest.mark.slow
 def test_a_text_only_load_costs_what_the_trunk_alone_costs(tmp_path: Path) -> None:
     both, alone = build(tmp_path)
