@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data.scan import record_batches
 from data.shards import shard_paths
 from model.integrity import file_digest
 
@@ -41,6 +43,23 @@ class DataIdentity:
         """What names the version: DVC hash, and what else is known of revision, remote and reference."""
         known = {f"dvc_{name}": self.dvc.get(name) for name in ("revision", "remote", "reference")}
         return {"dvc_md5": self.dvc_md5} | {name: str(value) for name, value in known.items() if value}
+
+
+def write_facts(dataset: Path, facts: dict[str, Any]) -> None:
+    """Write the ``dataset.json`` of a corpus."""
+    (dataset / DATASET).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def records_by(dataset: Path) -> dict[str, dict[str, int]]:
+    """Records of a corpus by source, split, licence, task and language."""
+    names = ("source", "split", "license", "task")
+    found: dict[str, Counter[str]] = {name: Counter() for name in (*names, "language")}
+    for shard in shard_paths(dataset):
+        for table in record_batches(shard, (*names, "languages")):
+            for name in names:
+                found[name].update(map(str, table[name].to_pylist()))
+            found["language"].update(tag for tags in table["languages"].to_pylist() for tag in tags or ())
+    return {name: dict(sorted(counts.items())) for name, counts in found.items()}
 
 
 def data_identity(dataset: Path) -> DataIdentity:

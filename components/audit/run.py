@@ -1,6 +1,5 @@
 """The work of the audit step: a corpus in; a corpus without leaks, quarantine, pairs and report out."""
 
-import json
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -9,11 +8,9 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from components.audit.config import AuditConfig
-from components.lineage import DATASET, data_identity
+from components.lineage import data_identity, records_by, write_facts
 from data.audit.audit import Audited, audit, examples, why_stop
 from data.audit.write import Written, write_audited
-from data.scan import record_batches
-from data.shards import shard_paths
 from model.errors import DataError
 from model.files import whole_file
 
@@ -98,7 +95,7 @@ def _describe(source: Path, target: Path, found: Audited, written: Written) -> N
         "rows": written.kept,
         "quarantined": int(before.facts.get("quarantined", 0)) + written.quarantined,
         "reasons": dict(sorted((Counter(before.facts.get("reasons") or {}) + reasons).items())),
-        "by": _counts(target),
+        "by": records_by(target),
         "audit": {
             "input": before.digest,
             "quarantined": written.quarantined,
@@ -107,16 +104,4 @@ def _describe(source: Path, target: Path, found: Audited, written: Written) -> N
             "pairs": {" ".join(key): count for key, count in found.findings.counts.items()},
         },
     }
-    (target / DATASET).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _counts(dataset: Path) -> dict[str, dict[str, int]]:
-    """Records by source, split, licence, task and language."""
-    names = ("source", "split", "license", "task")
-    found: dict[str, Counter[str]] = {name: Counter() for name in (*names, "language")}
-    for shard in shard_paths(dataset):
-        for table in record_batches(shard, (*names, "languages")):
-            for name in names:
-                found[name].update(map(str, table[name].to_pylist()))
-            found["language"].update(tag for tags in table["languages"].to_pylist() for tag in tags or ())
-    return {name: dict(sorted(counts.items())) for name, counts in found.items()}
+    write_facts(target, facts)

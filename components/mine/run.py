@@ -3,8 +3,6 @@
 Shape legend: N contents, D dimensions.
 """
 
-import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.lineage import DATASET, data_identity
+from components.lineage import DATASET, data_identity, records_by, write_facts
 from components.mine.config import JudgeConfig, MineConfig
 from data.corpus import Corpus
 from data.mining.config import MineTask
@@ -26,7 +24,6 @@ from data.mining.pool import Embedder, embed_pool, pool_of
 from data.mining.select import Negative, assign, judged
 from data.mining.write import write_mined
 from data.records import Record
-from data.shards import read_records, shard_paths
 from model.content import Content, Modality
 from model.encoder import Encoder, takes
 from model.encoding import encode_contents
@@ -257,7 +254,7 @@ def _describe(
         **parent.facts,
         "digest": data_identity(output).digest,
         "rows": rows,
-        "by": _counts(output),
+        "by": records_by(output),
         "mining": {
             "parent": parent.digest,
             "model": artifact_digest(model),
@@ -265,16 +262,5 @@ def _describe(
             "counts": dict(scalars),
         },
     }
-    (output / DATASET).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_facts(output, facts)
     return facts
-
-
-def _counts(dataset: Path) -> dict[str, dict[str, int]]:
-    """Records by source, split, licence, task and language: licences change with the negatives."""
-    by: dict[str, Counter[str]] = {name: Counter() for name in ("source", "split", "license", "task", "language")}
-    for path in shard_paths(dataset):
-        for record in read_records(path):
-            for name in ("source", "split", "license", "task"):
-                by[name][getattr(record, name)] += 1
-            by["language"].update(record.languages)
-    return {name: dict(sorted(counts.items())) for name, counts in by.items()}

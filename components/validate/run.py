@@ -1,13 +1,12 @@
 """The work of the validate step: shards in; accepted shards, quarantine and report out."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.lineage import DATASET, data_identity
+from components.lineage import data_identity, write_facts
 from components.validate.config import ValidateConfig
 from data.expectations import Findings, build_suites, validate
 from data.manifest import Manifest, Scanned, build_manifest, scan
@@ -179,7 +178,7 @@ def _describe(dataset: Path, checked: Checked, corpus: Path, quarantined: int) -
         "reasons": dict(sorted(checked.reasons.items())),
         "by": by,
     }
-    (dataset / DATASET).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_facts(dataset, facts)
 
 
 def _counts(column: Any) -> dict[str, int]:
