@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from components.pages import CLIPS, PICTURES, SOUNDS
 from data.corpus import Corpus
 from data.records import ContentRef, Record
 from model.artifact import load_encoder
@@ -25,11 +26,7 @@ PER_KIND = 60
 MOST_BYTES = 40_000
 LABEL_CHARS = 120
 DIGITS = 5
-TYPES = {
-    "png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp", "gif": "image/gif",
-    "wav": "audio/wav", "ogg": "audio/ogg", "mp3": "audio/mpeg", "flac": "audio/flac",
-    "mp4": "video/mp4", "webm": "video/webm", "pdf": "application/pdf",
-}  # fmt: skip
+TYPES = PICTURES | SOUNDS | CLIPS | {"pdf": "application/pdf"}
 """What browsers show, by the container that the bytes are in."""
 
 

@@ -92,8 +92,9 @@ class VectorCache:
         """Remember a content, and forget the one that was not asked for longest."""
         if not self._capacity:
             return
-        self._known[_key(content)] = known
-        self._known.move_to_end(_key(content))
+        key = _key(content)
+        self._known[key] = known
+        self._known.move_to_end(key)
         while len(self._known) > self._capacity:
             self._known.popitem(last=False)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from components.pages import CLIPS, SOUNDS
 from model.content import Modality
 from model.encoder import Limits
 from model.errors import ContentError
@@ -22,9 +23,6 @@ STRIP_SIZE = 88
 ORIGINAL_BYTES = 120_000
 EXCERPT_SECONDS = 10
 BARS = 72
-# Types that browsers play; what a browser cannot play after all still has its wave form or film strip.
-SOUNDS = {"wav": "audio/wav", "ogg": "audio/ogg", "mp3": "audio/mpeg", "flac": "audio/flac"}
-CLIPS = {"mp4": "video/mp4", "webm": "video/webm"}
 
 
 @dataclass

@@ -5,7 +5,6 @@ import html.parser
 import io
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -19,8 +18,9 @@ from data.sheet.sample import draw
 from model.content import Modality
 from model.encoder import Limits
 from tests.data.sheet_corpus import HOSTILE, record, text, write_corpus
+from tests.serving.browser import find_browser
 
-CHROMIUM = shutil.which("chromium-headless-shell") or shutil.which("chromium")
+CHROMIUM = find_browser()
 
 
 class Reader(html.parser.HTMLParser):
