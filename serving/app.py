@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
 
+from serving.bodies import Bodies
 from serving.config import ServingConfig
 from serving.gate import Gate
 from serving.host import ModelHost
@@ -36,11 +37,11 @@ def create_app(host: ModelHost) -> FastAPI:
     app = FastAPI(title="Omnivec", description=DESCRIPTION, version="1", lifespan=lifespan)
     app.state.host = host
     app.state.gate = gate = make_gate(host.config)
-    limit = host.config.limits.body_bytes
+    limits = host.config.limits
     for router in ROUTES:
         app.include_router(router)
-    install_handlers(app, max_body_bytes=limit)
-    app.add_middleware(RequestMiddleware, max_body_bytes=limit, gate=gate)
+    install_handlers(app)
+    app.add_middleware(RequestMiddleware, bodies=Bodies(limits.body_bytes, limits.bodies_bytes), gate=gate)
     return app
 
 

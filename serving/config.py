@@ -27,6 +27,15 @@ class RequestLimits(Config):
     queue_items: int = Field(default=512, gt=0, description="items inside the service, in any phase; more answer 429")
     cache_items: int = Field(default=0, ge=0, description="vectors kept by digest of their input; 0 keeps none")
     timeout_seconds: float = Field(default=60.0, gt=0)
+    bodies_bytes: int = Field(
+        default=256_000_000, gt=0, description="bodies inside the service, all requests together; more answer 429"
+    )
+
+    @model_validator(mode="after")
+    def _bodies_hold_a_request(self) -> Self:
+        if self.bodies_bytes < self.body_bytes:
+            raise ValueError(f"bodies_bytes={self.bodies_bytes} must be at least body_bytes={self.body_bytes}")
+        return self
 
     @model_validator(mode="after")
     def _queue_holds_a_request(self) -> Self:
@@ -36,6 +45,30 @@ class RequestLimits(Config):
                 "or a full request could never be admitted"
             )
         return self
+
+
+class ConnectionLimits(Config):
+    """How long a caller may take, and how much may wait on its connection.
+
+    Attributes:
+        connections: open at the same time; beyond, the longest idle one is closed, and without one the new one is refused.
+        head_seconds: until a head is complete, counted from the connection or from the head's first byte.
+        head_bytes: of the request line and all headers.
+        body_seconds: for a whole body.
+        body_grace_seconds: in which a body may come at any speed.
+        body_bytes_per_second: on average, after that.
+        write_seconds: in which a caller must have read something of an answer that waits for it.
+        pipelined: requests of a connection that wait for the answer of an earlier one.
+    """
+
+    connections: int = Field(default=2048, gt=0)
+    head_seconds: float = Field(default=10.0, gt=0)
+    head_bytes: int = Field(default=65_536, gt=0)
+    body_seconds: float = Field(default=120.0, gt=0)
+    body_grace_seconds: float = Field(default=10.0, gt=0)
+    body_bytes_per_second: int = Field(default=16_000, gt=0)
+    write_seconds: float = Field(default=30.0, gt=0)
+    pipelined: int = Field(default=16, ge=0)
 
 
 class CaptureConfig(Config):
@@ -64,6 +97,7 @@ class ServingConfig(Config):
     dimensions: int | None = Field(default=None, gt=0, description="length of vectors when a request names none")
     prepare_workers: int = Field(default=2, gt=0, description="threads that decode and tokenise")
     limits: RequestLimits = RequestLimits()
+    connections: ConnectionLimits = ConnectionLimits()
     fetch: FetchConfig | None = Field(default=None, description="media by URL; null fetches nothing")
     capture: CaptureConfig | None = None
     gallery: Path | None = Field(default=None, description="items with vectors, which the page at / searches")

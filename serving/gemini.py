@@ -82,7 +82,7 @@ class GeminiPart(GeminiWire):
 class GeminiContent(GeminiWire):
     """Ordered parts that yield one vector."""
 
-    parts: list[GeminiPart] = Field(min_length=1)
+    parts: list[GeminiPart] = Field(min_length=1, fail_fast=True)
     role: str | None = Field(default=None, description="accepted for compatibility, without effect")
 
 
@@ -125,7 +125,7 @@ class EmbedContentRequest(Options):
 class BatchEmbedContentsRequest(GeminiWire):
     """Ask for one vector for each of several contents."""
 
-    requests: list[EmbedContentRequest] = Field(min_length=1)
+    requests: list[EmbedContentRequest] = Field(min_length=1, fail_fast=True)
 
 
 class Values(BaseModel):

@@ -7,10 +7,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.bodies import Bodies
 from serving.errors import RequestError, body_too_large
 from serving.gate import Gate
 from serving.responses import error_response
@@ -40,10 +40,10 @@ class _Exchange:
 class RequestMiddleware:
     """Pure ASGI, so that bodies stream and disconnects are seen."""
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int, gate: Gate) -> None:
+    def __init__(self, app: ASGIApp, *, bodies: Bodies, gate: Gate) -> None:
         self._app = app
         self._gate = gate
-        self._limit = max_body_bytes
+        self._bodies = bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -70,13 +70,14 @@ class RequestMiddleware:
         try:
             scope["state"]["client"] = client = self._gate.admit(scope)
             exchange.notes["client"] = client.name
-            if _declared_length(scope) > self._limit:
-                raise body_too_large(self._limit)
+            if _declared_length(scope) > self._bodies.each:
+                raise body_too_large(self._bodies.each)
         except RequestError as error:
             await error_response(error, exchange.request_id, scope["path"])(scope, receive, send)
             return
         try:
-            await self._app(scope, self._limited(receive), send)
+            with self._bodies.counted(receive) as limited:
+                await self._app(scope, limited, send)
         except Exception as error:  # the last line of defence: the caller gets an opaque answer, the log the stack
             log.error("unhandled", exc_info=error, extra={"request_id": exchange.request_id})
             if exchange.status == 0:
@@ -85,19 +86,6 @@ class RequestMiddleware:
                 )
                 response: Response = error_response(opaque, exchange.request_id, scope["path"])
                 await response(scope, receive, send)
-
-    def _limited(self, receive: Receive) -> Receive:
-        seen = 0
-
-        async def limited() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self._limit:
-                raise HTTPException(413)
-            return message
-
-        return limited
 
     @staticmethod
     def _report(scope: Scope, exchange: _Exchange) -> None:

@@ -10,11 +10,19 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from serving.errors import RequestError, body_too_large, from_exception
+from serving.errors import RequestError, from_exception
 
 NOT_JSON = RequestError(
     "send the body as JSON with the header Content-Type: application/json", status=415, code="unsupported_content_type"
 )
+
+
+class Refused(HTTPException):
+    """An answer given while a body is read; frameworks let this kind of exception through, and no other."""
+
+    def __init__(self, error: RequestError) -> None:
+        super().__init__(error.status, error.message, error.headers)
+        self.error = error
 
 
 def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -28,7 +36,7 @@ def error_response(error: RequestError, request_id: str, path: str) -> Response:
     return json_response(error.body(request_id, path), error.status, error.headers)
 
 
-def install_handlers(app: FastAPI, *, max_body_bytes: int) -> None:
+def install_handlers(app: FastAPI) -> None:
     """Give every error of the app its envelope."""
 
     def answer(error: RequestError, request: Request) -> Response:
@@ -45,7 +53,7 @@ def install_handlers(app: FastAPI, *, max_body_bytes: int) -> None:
 
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return answer(_from_http(error, max_body_bytes), request)
+        return answer(error.error if isinstance(error, Refused) else _from_http(error), request)
 
     app.add_exception_handler(RequestError, on_error)
     app.add_exception_handler(RequestValidationError, on_validation)
@@ -103,8 +111,6 @@ def _message(problem: Mapping[str, Any]) -> str:
     return str(problem["msg"])
 
 
-def _from_http(error: HTTPException, max_body_bytes: int) -> RequestError:
-    if error.status_code == 413:
-        return body_too_large(max_body_bytes)
+def _from_http(error: HTTPException) -> RequestError:
     code = HTTPStatus(error.status_code).name.lower()
     return RequestError(str(error.detail), status=error.status_code, code=code, headers=dict(error.headers or {}))

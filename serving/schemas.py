@@ -80,7 +80,7 @@ AnyPart = Annotated[TextPart | ImagePart | AudioPart | VideoPart | FilePart, Fie
 class ContentObject(Wire):
     """Ordered parts that yield one vector."""
 
-    content: list[AnyPart] = Field(min_length=1)
+    content: list[AnyPart] = Field(min_length=1, fail_fast=True)
     title: str | None = Field(
         default=None, description="of a document, where the prefix of the task has a place for it"
     )
@@ -98,7 +98,7 @@ Item = Annotated[Annotated[Text, Tag("text")] | Annotated[ContentObject, Tag("co
 Input = Annotated[
     Annotated[Text, Tag("text")]
     | Annotated[ContentObject, Tag("content")]
-    | Annotated[list[Item], Field(min_length=1), Tag("list")],
+    | Annotated[list[Item], Field(min_length=1, fail_fast=True), Tag("list")],
     Discriminator(_shape),
 ]
 
@@ -174,7 +174,7 @@ class SimilarityRequest(Wire):
 
     model: str
     query: Item
-    documents: list[Item] = Field(min_length=1)
+    documents: list[Item] = Field(min_length=1, fail_fast=True)
     dimensions: int | None = Field(default=None, gt=0, description="compare shorter vectors")
     query_task: str | None = Field(default=None, description="task of the query, such as `query`")
     document_task: str | None = Field(default=None, description="task of the documents, such as `document`")

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.app import create_app
 from serving.config import ServingConfig, config_path
+from serving.doorman import install
 from serving.errors import RequestError
 from serving.gate import METRICS, PROBES
 from serving.host import ModelHost
@@ -26,6 +27,7 @@ from serving.telemetry import configure_logging
 
 host = ModelHost(ServingConfig.from_environment(), source=config_path())
 app = create_app(host)
+install(host.config.connections)
 NATIVE = "/embed"
 BENTO_PATHS = PROBES | {METRICS, "/schema.json"}  # the last tells BentoML's clients of /embed
 

@@ -10,12 +10,13 @@ from model.quantize import RANGED
 from serving.convert import to_content
 from serving.errors import RequestError
 from serving.quantize import to_base64
+from serving.parsing import JsonRoute
 from serving.responses import json_response
 from serving.runtime import Runtime
 from serving.schemas import EmbeddingsRequest, EmbeddingsResponse
 from serving.work import Done, check_count, check_model, checked_dimension, convert_all, embed, runtime_of
 
-router = APIRouter(tags=["embeddings"])
+router = APIRouter(tags=["embeddings"], route_class=JsonRoute)
 
 
 @router.post("/v1/embeddings", response_model=EmbeddingsResponse)

@@ -19,11 +19,12 @@ from serving.gemini import (
     EmbedContentResponse,
     to_content,
 )
+from serving.parsing import JsonRoute
 from serving.responses import json_response
 from serving.runtime import Runtime
 from serving.work import check_count, check_model, checked_dimension, convert_all, embed, naming, runtime_of
 
-router = APIRouter(tags=["gemini"])
+router = APIRouter(tags=["gemini"], route_class=JsonRoute)
 METHODS = ["embedContent", "batchEmbedContents"]
 
 

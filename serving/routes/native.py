@@ -13,12 +13,13 @@ from starlette.responses import Response
 
 from model.content import Content
 from serving.convert import to_content
+from serving.parsing import JsonRoute
 from serving.responses import json_response
 from serving.runtime import Runtime
 from serving.schemas import EmbedRequest
 from serving.work import check_count, checked_dimension, convert_all, embed, naming, runtime_of
 
-router = APIRouter(tags=["native"])
+router = APIRouter(tags=["native"], route_class=JsonRoute)
 
 
 @router.post("/embed", response_model=list[list[float]])

@@ -7,11 +7,12 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from serving.convert import to_content
+from serving.parsing import JsonRoute
 from serving.responses import json_response
 from serving.schemas import SimilarityRequest, SimilarityResponse
 from serving.work import check_count, check_model, checked_dimension, convert_all, embed, naming, runtime_of
 
-router = APIRouter(tags=["similarity"])
+router = APIRouter(tags=["similarity"], route_class=JsonRoute)
 
 
 @router.post("/similarity", response_model=SimilarityResponse)
