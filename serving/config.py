@@ -51,7 +51,7 @@ class ConnectionLimits(Config):
     """How long a caller may take, and how much may wait on its connection.
 
     Attributes:
-        connections: open at the same time; beyond, the longest idle one is closed, and without one the new one is refused.
+        connections: open at once; beyond, the longest idle one is closed; where none is idle, the new one is refused.
         head_seconds: until a head is complete, counted from the connection or from the head's first byte.
         head_bytes: of the request line and all headers.
         body_seconds: for a whole body.

@@ -9,8 +9,8 @@ from starlette.responses import Response
 from model.quantize import RANGED
 from serving.convert import to_content
 from serving.errors import RequestError
-from serving.quantize import to_base64
 from serving.parsing import JsonRoute
+from serving.quantize import to_base64
 from serving.responses import json_response
 from serving.runtime import Runtime
 from serving.schemas import EmbeddingsRequest, EmbeddingsResponse
