@@ -253,9 +253,12 @@ class Registry:
         directory = self.environment.home / "cache" / target
         if not directory.is_dir():
             directory.parent.mkdir(parents=True, exist_ok=True)
-            download_artifacts(
-                artifact_uri=uri, dst_path=str(directory.parent), tracking_uri=self.environment.tracking_uri
-            )
+            # Beside it first: a download that is cut off must not look like a version.
+            with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".partial-") as partial:
+                came = download_artifacts(
+                    artifact_uri=uri, dst_path=partial, tracking_uri=self.environment.tracking_uri
+                )
+                Path(came).rename(directory)
         return directory
 
 

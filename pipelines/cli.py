@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from model.errors import OmnivecError
-from pipelines.commands import data, keys, pipeline, registry, serve, steps
+from pipelines.commands import data, fetch, keys, pipeline, registry, serve, steps
 
 app = typer.Typer(
     name="omnivec",
@@ -24,6 +24,7 @@ app.command("export")(steps.export)
 app.command("embed")(steps.embed)
 app.command("drift")(steps.drift)
 app.command("serve")(serve.serve)
+app.command("fetch")(fetch.fetch)
 app.command("promote")(registry.promote)
 app.command("rollback")(registry.rollback)
 app.add_typer(data.app, name="data")

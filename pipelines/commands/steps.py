@@ -1,5 +1,7 @@
 """Single steps on registered versions and directories: evaluate, export, embed, drift."""
 
+import shutil
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +9,7 @@ import typer
 
 from pipelines.commands.options import Overrides, Recipe, Version
 
+DRIFT = 4  # exit code of a scheduled drift check that found drift
 Folder = Annotated[Path, typer.Option("--output", "-o", help="Directory for results.")]
 Dataset = Annotated[str | None, typer.Option(help="Directory of shards; default: the recipe's corpus.")]
 
@@ -96,18 +99,52 @@ def drift(
     recipe: Recipe = "quickstart",
     set_: Overrides = None,
     output: Folder = Path("drift"),
+    hours: Annotated[
+        float | None,
+        typer.Option(
+            help="Only captures of the last so many hours; the folder is the version's, and 4 the exit code "
+            "when there is drift."
+        ),
+    ] = None,
 ) -> None:
     """Compare captured requests with the reference of a registered version."""
     from components.drift.run import run
     from components.environment import Environment
-    from components.registry import fetch_version
+    from components.registry import Registry
     from pipelines.recipe import load
 
+    registry = Registry(Environment.from_env())
+    if hours is not None:
+        window = [str(registry.resolve(model).version)]
+        captures = recent(captures / window[0], hours, output / "windows" / window[0]).parent
     windows = tuple(window or sorted(folder.name for folder in captures.iterdir() if folder.is_dir()))
     config = load(recipe, set_ or ()).drift.model_copy(update={"windows": windows})
-    reference = fetch_version(model, Environment.from_env()) / "reference.parquet"
+    reference = registry.fetch(model) / "reference.parquet"
     report = output / "report.html"
     scalars = run(config, reference=reference, captures=captures, report=report, result=output / "result.json")
     for name, value in scalars.items():
         typer.echo(f"{name:45s} {value:.4f}")
     typer.echo(f"report  {report}")
+    if hours is not None and any(value for name, value in scalars.items() if name.endswith("/alarm")):
+        raise typer.Exit(DRIFT)
+
+
+def recent(captures: Path, hours: float, window: Path) -> Path:
+    """Make ``window`` a folder with links to the captures of the last ``hours``.
+
+    Raises:
+        DataError: there are none.
+    """
+    from model.errors import DataError
+
+    since = time.time() - hours * 3600
+    found = [path for path in sorted(captures.glob("*.parquet")) if path.stat().st_mtime >= since]
+    if not found:
+        raise DataError(
+            f"{captures} has no capture of the last {hours:g} h: is the version served, and captured there?"
+        )
+    shutil.rmtree(window, ignore_errors=True)
+    window.mkdir(parents=True)
+    for path in found:
+        (window / path.name).symlink_to(path.resolve())
+    return window
