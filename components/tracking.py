@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 OWNED = "omnivec.owned"
+RUN_ID = "omnivec.run_id"
 BATCH = 100
 PARAM_LIMIT = 6000
 DIGEST_LIMIT = 36
@@ -144,10 +145,12 @@ def step_run(
 
     Args:
         name: step name, such as ``validate``.
-        environment: says where to log and which parent to join. Without a parent one is made and ended here.
+        environment: says where to log and which parent to join. Without one, the steps of a pipeline run share a
+            parent, which its report ends; outside a run a parent is made and ended here.
         config: the step's configuration, logged as parameters and as ``config.json``.
     """
-    parent = environment.parent_run or start_parent(environment, recipe_name=name)
+    parent = environment.parent_run or shared_parent(environment) or start_parent(environment, recipe_name=name)
+    own = environment.parent_run is None and environment.run_id is None
     try:
         with _nested(name, environment, parent) as run:
             values = _plain(config)
@@ -156,10 +159,10 @@ def step_run(
                 run.json("config.json", values)
             yield run
     except BaseException:
-        if environment.parent_run is None:
+        if own:
             end_parent(environment, parent, status="FAILED")
         raise
-    if environment.parent_run is None:
+    if own:
         end_parent(environment, parent)
 
 
@@ -178,13 +181,37 @@ def _nested(name: str, environment: Environment, parent: str) -> Iterator[Run]:
     client.set_terminated(run.id)
 
 
+def shared_parent(environment: Environment) -> str | None:
+    """The parent that the steps of a pipeline run share where nothing names one; None outside a run.
+
+    Steps that start at the same time may both make one: the older one counts, and the other is deleted.
+    """
+    if environment.run_id is None:
+        return None
+    client = client_for(environment)
+
+    def oldest() -> str | None:
+        wanted = f"tags.`{RUN_ID}` = '{environment.run_id}' and tags.`{OWNED}` = 'true'"
+        found = client.search_runs([_experiment(environment)], wanted, order_by=["attributes.start_time ASC"])
+        ranked = sorted((run.info.start_time, run.info.run_id) for run in found)
+        return str(ranked[0][1]) if ranked else None
+
+    if (known := oldest()) is not None:
+        return known
+    made = start_parent(environment, recipe_name=environment.run_id)
+    chosen = oldest() or made
+    if chosen != made:
+        client.delete_run(made)
+    return chosen
+
+
 def start_parent(environment: Environment, recipe_name: str, params: Mapping[str, Any] | None = None) -> str:
     """Return the parent run: the one given by the environment (joined, never replaced), or a new one."""
     client = client_for(environment)
     if environment.parent_run:
         run = Run(client, environment.parent_run)
     else:
-        tags = {OWNED: "true", "recipe": recipe_name, "omnivec.run_id": environment.run_id or ""}
+        tags = {OWNED: "true", "recipe": recipe_name, RUN_ID: environment.run_id or ""}
         run = Run(client, client.create_run(_experiment(environment), run_name=recipe_name, tags=tags).info.run_id)
     if params:
         run.params(params)

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines.cluster import ClusterConfig, place
+from pipelines.cluster import ACTING, ClusterConfig
+from pipelines.placement import place
 
-# Steps that act on the world outside their outputs (registry, a live server) run every time.
-UNCACHED = frozenset({"register", "serve_check", "gate", "drift"})
+REPORT = "report"
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class PlannedStep:
     @property
     def cached(self) -> bool:
         """Whether an earlier result with the same inputs may be taken."""
-        return self.component not in UNCACHED
+        return self.component not in ACTING
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Graph:
     Attributes:
         image: gives the container image of a component.
         cluster: resources and storage of the steps; None for a local run.
-        steps: the plan, in order.
+        steps: the plan, in order; the report at the end is none of them.
         pipeline: the kfp pipeline, once built.
     """
 
@@ -58,5 +58,6 @@ class Graph:
         task.set_caching_options(planned.cached)
         if self.cluster is not None:
             place(task, self.cluster, planned.name, kind)
-        self.steps.append(planned)
+        if kind != REPORT:
+            self.steps.append(planned)
         return task

@@ -7,12 +7,12 @@ from typing import Literal
 
 from components.corpora import pin_corpus
 from components.environment import Environment
+from components.report.outcome import Outcome, collect, save
 from components.tracking import end_parent, start_parent
 from pipelines.config import RunConfig, check_directories
 from pipelines.graph import build
 from pipelines.local import RunError, execute, local_image, new_run_id
 from pipelines.plan import PlannedStep
-from pipelines.summary import Outcome, collect, save
 
 Status = Literal["ok", "failed", "interrupted"]
 ENDED = {"ok": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
@@ -52,6 +52,7 @@ def run_here(
         error = "interrupted by the user"
     finally:
         end_parent(environment, parent, status=ENDED[status])
-    outcome = collect(environment, graph.steps, status=status, seconds=time.monotonic() - started, error=error)
+    names = [step.name for step in graph.steps]
+    outcome = collect(environment, names, status=status, seconds=time.monotonic() - started, error=error)
     save(outcome, environment.home)
     return outcome

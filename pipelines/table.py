@@ -5,7 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.summary import Outcome
+from components.report.outcome import Outcome
 
 STYLES = {"ok": "green", "cached": "cyan", "failed": "bold red", "interrupted": "yellow", "not run": "dim"}
 

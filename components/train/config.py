@@ -25,6 +25,10 @@ class TrainJobConfig(Config):
     gpu_type: str = "nvidia.com/gpu"
     timeout_minutes: float = Field(24 * 60, gt=0, description="of one attempt, waiting for nodes included")
     retries: int = Field(2, ge=0, description="further attempts; each goes on from the newest checkpoint")
+    node_selector: dict[str, str] = Field(default_factory=dict, description="labels of the nodes")
+    tolerations: tuple[dict[str, str | int], ...] = Field((), description="as in a PodSpec")
+    pull_secrets: tuple[str, ...] = ()
+    queue: str | None = Field(None, description="LocalQueue of Kueue, which starts all nodes together or none")
 
 
 class LaunchConfig(Config):

@@ -27,6 +27,7 @@ INPUTS = ("dataset", "model", "features")
 OUTPUTS = ("output", "report")
 LOOK_EVERY_SECONDS = 2.0
 MODULE = "components.train.worker"
+QUEUE = "kueue.x-k8s.io/queue-name"
 
 
 def train_in_cluster(config: TrainConfig, *, sinks: Sequence[Any] = (), **paths: Path | None) -> dict[str, float]:
@@ -119,12 +120,15 @@ def trainer_of(launch: LaunchConfig, image: str, job: Job) -> Any:
 
 
 def options_of(wanted: TrainJobConfig) -> list[Any]:
-    """The shared volume, shared memory, account and deadline of the job."""
+    """The shared volume, shared memory, nodes, account, deadline and queue of the job."""
     from kubeflow.trainer import options
 
     mounts = [{"name": "home", "mountPath": wanted.mount}, {"name": "shm", "mountPath": "/dev/shm"}]  # noqa: S108
     pod = options.PodSpecPatch(
         service_account_name=wanted.service_account,
+        node_selector=wanted.node_selector or None,
+        tolerations=[dict(entry) for entry in wanted.tolerations] or None,
+        image_pull_secrets=[{"name": name} for name in wanted.pull_secrets] or None,
         volumes=[
             {"name": "home", "persistentVolumeClaim": {"claimName": wanted.claim}},
             {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": wanted.shared_memory}},
@@ -135,7 +139,8 @@ def options_of(wanted: TrainJobConfig) -> list[Any]:
     jobs = options.JobSetSpecPatch(replicated_jobs=[options.ReplicatedJobPatch(name="node", template=template)])
     patch = options.TrainingRuntimeSpecPatch(template=options.JobSetTemplatePatch(spec=jobs))
     seconds = max(1, round(60 * wanted.timeout_minutes))
-    return [options.RuntimePatch(training_runtime_spec=patch), options.ActiveDeadlineSeconds(seconds)]
+    queued = [options.Labels({QUEUE: wanted.queue})] if wanted.queue else []
+    return [options.RuntimePatch(training_runtime_spec=patch), options.ActiveDeadlineSeconds(seconds), *queued]
 
 
 def _follow(nodes: Nodes, wanted: TrainJobConfig, history: History, sinks: Sequence[Any]) -> str | None:

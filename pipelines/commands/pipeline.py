@@ -14,10 +14,10 @@ NO_CLUSTER = 3
 def run(recipe: Recipe = "quickstart", set_: Overrides = None) -> None:
     """Run the whole chain on this machine and print its summary."""
     from components.environment import Environment
+    from components.report.outcome import SUMMARY
     from pipelines.plan import PlannedStep
     from pipelines.recipe import load
     from pipelines.run import run_here
-    from pipelines.summary import SUMMARY
     from pipelines.table import show
 
     config = load(recipe, set_ or ())

@@ -13,10 +13,10 @@ import pytest
 from kfp import dsl
 
 from components.environment import Environment
+from components.report.outcome import collect, save
 from components.step import read_records
 from pipelines.local import BusyError, RunError, _only_run, execute
 from pipelines.plan import Graph
-from pipelines.summary import collect, save
 
 
 @dsl.component(base_image="omnivec", install_kfp_package=False)
@@ -106,7 +106,7 @@ def test_failed_step_is_named_with_its_reason(tmp_path: Path, capsys: pytest.Cap
     with pytest.raises(RunError):
         execute(graph, {}, environment)
     assert "Traceback" not in capsys.readouterr().err
-    outcome = collect(environment, graph.steps, status="failed", seconds=1.0)
+    outcome = collect(environment, [step.name for step in graph.steps], status="failed", seconds=1.0)
     assert outcome.failure is not None
     assert outcome.failure["step"] == "gate"
     assert "the corpus is empty; give another one" in outcome.failure["error"]

@@ -7,12 +7,11 @@ import pytest
 from rich.console import Console
 
 from components.environment import Environment
+from components.report.outcome import collect, save
 from components.step import StepRecord, write
-from pipelines.plan import PlannedStep
-from pipelines.summary import collect, save
 from pipelines.table import show
 
-PLAN = [PlannedStep(name, name.partition("-")[0], name) for name in ("validate", "train-align", "evaluate", "gate")]
+PLAN = ("validate", "train-align", "evaluate", "gate")
 
 
 @pytest.fixture

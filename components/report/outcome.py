@@ -1,4 +1,4 @@
-"""The result of a run: ``summary.json``, and the table that people see."""
+"""The result of a run: what its steps recorded, put together as ``summary.json``."""
 
 import json
 import shutil
@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 from components.environment import Environment
 from components.step import StepRecord, read_records
-from pipelines.plan import PlannedStep
 
 SUMMARY = "summary.json"
 LATEST = "latest"
@@ -51,15 +50,27 @@ class Outcome:
 
 def collect(
     environment: Environment,
-    plan: Sequence[PlannedStep],
+    plan: Sequence[str],
     *,
     status: Literal["ok", "failed", "interrupted"],
     seconds: float,
     error: str | None = None,
+    silent_cache: bool = False,
 ) -> Outcome:
-    """Put together what the steps of a run recorded."""
+    """Put together what the steps of a run recorded.
+
+    Args:
+        environment: says which run.
+        plan: names of its steps, in order.
+        status: how it ended.
+        seconds: how long it took.
+        error: what is known of a failure that no step recorded.
+        silent_cache: a step taken from the cache leaves no record, as on Kubeflow, where its pod never starts.
+    """
     records = read_records(environment)
-    steps = [_row(planned.name, records.get(planned.name), status) for planned in plan]
+    steps = [_row(name, records.get(name), status) for name in plan]
+    if silent_cache:
+        steps = _with_cached(steps)
     facts = {name: record.facts for name, record in records.items()}
     evaluated = facts.get("evaluate", {})
     reports = _publish(facts, environment)
@@ -96,6 +107,16 @@ def _row(name: str, record: StepRecord | None, status: str) -> dict[str, Any]:
         return {"name": name, "seconds": 0.0, "status": NOT_RUN}
     ended = record.status if record.status != "running" else ("interrupted" if status == "interrupted" else "failed")
     return {"name": name, "seconds": record.seconds, "status": ended, "peak_mb": record.peak_mb}
+
+
+def _with_cached(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Call a step without a record cached where one after it ran, unless one before it failed."""
+    last = max((i for i, row in enumerate(steps) if row["status"] != NOT_RUN), default=-1)
+    broken = next((i for i, row in enumerate(steps) if row["status"] in {"failed", "interrupted"}), len(steps))
+    return [
+        {**row, "status": "cached"} if row["status"] == NOT_RUN and i < min(last, broken) else row
+        for i, row in enumerate(steps)
+    ]
 
 
 def _data(facts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
