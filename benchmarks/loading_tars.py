@@ -7,7 +7,8 @@ another) and what carries batches from the workers. Seconds count from the first
 
 import statistics
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,7 @@ WORKERS = (0, 1, 2)
 TARS = 2
 BATCHES_PER_TAR = 12
 PACKING = Packing(level=6, media=False)
+Side = Callable[[], Iterable[UnifiedBatch]]
 
 
 @dataclass(frozen=True)
@@ -93,18 +95,15 @@ def tars_row(setting: Setting, *, modality: Modality, workers: int) -> Row:
         own, other = SideWork(MediaAccess(), preprocess), FromTar(modality, preprocess)
         _same(own(samples[:size]), next(iter(tar_batches(tars, size, other, 0))), modality)
 
-        def ours() -> float:
+        def ours() -> Iterable[UnifiedBatch]:
             made: Any = Sides(samples, size, SideWork(MediaAccess(), preprocess))
-            return seconds(Loading(made, counted + 1, lambda: 0, workers=workers, prefetch=PREFETCH), counted)
+            return Loading(made, counted + 1, lambda: 0, workers=workers, prefetch=PREFETCH)
 
-        def theirs() -> float:
-            return seconds(tar_batches(tars, size, other, workers), counted)
+        def theirs() -> Iterable[UnifiedBatch]:
+            return tar_batches(tars, size, other, workers)
 
-        turns = []
-        for turn in range(setting.rounds):
-            sides = (ours, theirs) if turn % 2 == 0 else (theirs, ours)
-            spent = {side: side() for side in sides}
-            turns.append((spent[ours], spent[theirs]))
+        measure = whole if workers else interleaved
+        turns = [measure(ours, theirs, counted, turn) for turn in range(setting.rounds)]
     timed, weight = size * counted, sum(map(len, data)) / len(data) / 1e3
     return Row(
         name=f"loading-tars-{modality}-{workers}",
@@ -115,8 +114,26 @@ def tars_row(setting: Setting, *, modality: Modality, workers: int) -> Row:
         unit="samples/s",
         hardware=setting.hardware,
         note=f"{workers} workers, batches of {size}, {timed} samples of {weight:.1f} kB, "
-        f"{TARS} tars, {setting.rounds} rounds in turn",
+        f"{TARS} tars, {setting.rounds} rounds, {'sides' if workers else 'batches'} in turn",
     )
+
+
+def whole(ours: Side, theirs: Side, counted: int, turn: int) -> tuple[float, float]:
+    """Seconds of each side, one after the other: workers of both at once would share the processors."""
+    spent = {side: seconds(side(), counted) for side in ((ours, theirs) if turn % 2 == 0 else (theirs, ours))}
+    return spent[ours], spent[theirs]
+
+
+def interleaved(ours: Side, theirs: Side, counted: int, turn: int) -> tuple[float, float]:
+    """Seconds of each side, batch by batch in turn, where every second pair begins with the other side."""
+    running: list[Iterator[Any]] = [iter(ours()), iter(theirs())]
+    spent = [0.0, 0.0]
+    for number in range(counted + 1):
+        for side in (0, 1) if (number + turn) % 2 == 0 else (1, 0):
+            began = time.perf_counter()
+            next(running[side])
+            spent[side] += (time.perf_counter() - began) * (number > 0)
+    return spent[0], spent[1]
 
 
 def _same(ours: UnifiedBatch, theirs: UnifiedBatch, modality: Modality) -> None:
