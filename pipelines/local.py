@@ -7,11 +7,11 @@ import signal
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from components.environment import Environment
 from components.source import source_digest
@@ -42,14 +42,43 @@ def local_image(component: str) -> str:
     return f"omnivec-python:{source_digest(component)}"
 
 
-def execute(graph: Graph, arguments: Mapping[str, Any], environment: Environment) -> None:
+class Runner(Protocol):
+    """What the steps of a run on this machine are executed by."""
+
+    def image(self, component: str) -> str:
+        """Image that a component is planned with; part of its cache key."""
+        ...
+
+    def session(self, environment: Environment) -> AbstractContextManager[tuple[Any, list[str]]]:
+        """Gives kfp's runner, and a list that gets the reasons of failed steps as far as they are known."""
+        ...
+
+
+class Processes:
+    """Each step is a process of this Python."""
+
+    def image(self, component: str) -> str:
+        """See :func:`local_image`."""
+        return local_image(component)
+
+    @contextmanager
+    def session(self, environment: Environment) -> Iterator[tuple[Any, list[str]]]:
+        """Set the variables that the processes inherit."""
+        from kfp import local
+
+        with _variables(environment.variables() | _console_variables()):
+            yield local.SubprocessRunner(use_venv=False), []
+
+
+def execute(graph: Graph, arguments: Mapping[str, Any], environment: Environment, runner: Runner | None = None) -> None:
     """Run a built graph.
 
     Args:
-        graph: built with :func:`local_image`.
+        graph: built with the images of the runner.
         arguments: parameters of the pipeline.
-        environment: local state, tracking address and ids; handed to the steps through the process environment,
+        environment: local state, tracking address and ids; handed to the steps through their environment variables,
             because a value in the pipeline itself would enter the cache keys.
+        runner: what executes the steps; default: processes of this Python.
 
     Raises:
         BusyError: another run uses ``environment.home``.
@@ -65,19 +94,18 @@ def execute(graph: Graph, arguments: Mapping[str, Any], environment: Environment
 
     with ExitStack() as stack:
         stack.enter_context(_only_run(environment.home))
-        stack.enter_context(_variables(environment.variables() | _console_variables()))
         stack.enter_context(_listening(CacheListener(on_cached)))
         stack.enter_context(_terminable())
         stack.enter_context(warnings.catch_warnings())
         # Display names, images and resources mean something on a cluster only; kfp.local warns about each.
         warnings.simplefilter("ignore")
         stack.enter_context(redirect_stdout(StepFilter(sys.stderr)))
-        runner = local.SubprocessRunner(use_venv=False)
-        local.init(runner, pipeline_root=str(root), enable_caching=True, cache_root=str(cache), raise_on_error=True)
+        steps, reasons = stack.enter_context((runner or Processes()).session(environment))
+        local.init(steps, pipeline_root=str(root), enable_caching=True, cache_root=str(cache), raise_on_error=True)
         try:
             graph.pipeline(**arguments)
         except RuntimeError as error:
-            raise RunError(COLOUR.sub("", str(error))) from error
+            raise RunError("; ".join(reasons) or COLOUR.sub("", str(error))) from error
 
 
 def _record_cached(name: str, cache: Path, key: str, environment: Environment) -> None:

@@ -9,9 +9,10 @@ from components.corpora import pin_corpus
 from components.environment import Environment
 from components.report.outcome import Outcome, collect, save
 from components.tracking import end_parent, start_parent
+from model.errors import ConfigError
 from pipelines.config import RunConfig, check_directories
 from pipelines.graph import build
-from pipelines.local import RunError, execute, local_image, new_run_id
+from pipelines.local import Processes, RunError, Runner, execute, new_run_id
 from pipelines.plan import PlannedStep
 
 Status = Literal["ok", "failed", "interrupted"]
@@ -19,7 +20,11 @@ ENDED = {"ok": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 
 
 def run_here(
-    config: RunConfig, environment: Environment, *, announce: Callable[[list[PlannedStep]], None] = lambda _: None
+    config: RunConfig,
+    environment: Environment,
+    *,
+    announce: Callable[[list[PlannedStep]], None] = lambda _: None,
+    runner: Runner | None = None,
 ) -> Outcome:
     """Run the whole chain and write its summary, however it ends.
 
@@ -27,6 +32,7 @@ def run_here(
         config: the run.
         environment: local state; ids of the run and of its MLflow parent are made here.
         announce: told the planned steps before the first one starts.
+        runner: what executes the steps; default: processes of this Python.
 
     Raises:
         DataError: there is no corpus.
@@ -35,7 +41,8 @@ def run_here(
     """
     check_directories(config)
     corpus = pin_corpus(config.corpus)
-    graph = build(config, local_image)
+    runner = runner or Processes()
+    graph = build(config, runner.image)
     environment = replace(environment, run_id=environment.run_id or new_run_id(config.name))
     parent = start_parent(environment, config.name, {"config_digest": config.digest(), "corpus_digest": corpus.digest})
     environment = replace(environment, parent_run=parent)
@@ -44,7 +51,7 @@ def run_here(
     status: Status = "interrupted"
     error: str | None = None
     try:
-        execute(graph, {"corpus": corpus.name, "corpus_digest": corpus.digest}, environment)
+        execute(graph, {"corpus": corpus.name, "corpus_digest": corpus.digest}, environment, runner)
         status = "ok"
     except RunError as failure:
         status, error = "failed", str(failure)
@@ -56,3 +63,20 @@ def run_here(
     outcome = collect(environment, names, status=status, seconds=time.monotonic() - started, error=error)
     save(outcome, environment.home)
     return outcome
+
+
+def in_containers(
+    runner: str, config: RunConfig, environment: Environment, *, image: str | None, pull: bool
+) -> tuple[RunConfig, Runner | None]:
+    """The run, and what executes its steps, by the name that the command line gives it.
+
+    Raises:
+        ConfigError: another name; containers that cannot be had.
+    """
+    if runner == "docker":
+        from pipelines.containers import containers
+
+        return containers(config, environment, image=image, pull=pull)
+    if runner != "process" or image is not None or pull:
+        raise ConfigError(f"--runner is process or docker, and --image and --pull go with docker; got {runner}")
+    return config, None

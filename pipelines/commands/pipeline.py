@@ -11,22 +11,29 @@ INTERRUPTED = 130
 NO_CLUSTER = 3
 
 
-def run(recipe: Recipe = "quickstart", set_: Overrides = None) -> None:
+def run(
+    recipe: Recipe = "quickstart",
+    set_: Overrides = None,
+    runner: Annotated[str, typer.Option(help="What executes the steps: process or docker.")] = "process",
+    image: Image = None,
+    pull: Annotated[bool, typer.Option("--pull", help="Fetch the images of the steps first (docker).")] = False,
+) -> None:
     """Run the whole chain on this machine and print its summary."""
     from components.environment import Environment
     from components.report.outcome import SUMMARY
     from pipelines.plan import PlannedStep
     from pipelines.recipe import load
-    from pipelines.run import run_here
+    from pipelines.run import in_containers, run_here
     from pipelines.table import show
 
     config = load(recipe, set_ or ())
     environment = Environment.from_env()
+    config, steps_in = in_containers(runner, config, environment, image=image, pull=pull)
 
     def announce(steps: list[PlannedStep]) -> None:
         typer.echo(f"{config.name}: {' -> '.join(step.name for step in steps)}", err=True)
 
-    outcome = run_here(config, environment, announce=announce)
+    outcome = run_here(config, environment, announce=announce, runner=steps_in)
     show(outcome)
     typer.echo(f"summary  {environment.home / 'runs' / outcome.run_id / SUMMARY}")
     if outcome.status != "ok":
