@@ -13,6 +13,10 @@ from model.errors import OmnivecError
 Encode = Callable[[], NDArray[np.float32]]
 
 
+class MissingPeerError(OmnivecError):
+    """What a row needs is not there."""
+
+
 class BenchmarkError(OmnivecError):
     """The two sides of a row do not do the same work."""
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # Short labels, sentences and long passages in equal shares: what a search index holds, and hard on padding.
 TEXT_TASKS = ("text_to_image", "bitext", "heading_to_passage", "docstring_to_code")
 PICTURE_TASK = "text_to_image"
+SOUND_TASK = "speech_to_text"
 DONE = "exported"
 
 
@@ -37,6 +38,8 @@ class Setting:
         texts, pictures: inputs of a run.
         queries: of each text task, to see what int8 costs in retrieval.
         int8_loss: the most that it may cost of nDCG@10.
+        sounds: inputs of a run.
+        infinity: Python of a virtual environment with infinity-emb; without one its rows are skipped.
     """
 
     artifact: Path
@@ -48,6 +51,8 @@ class Setting:
     pictures: int = 128
     queries: int = 150
     int8_loss: float = 0.01
+    sounds: int = 128
+    infinity: Path | None = None
 
     @cached_property
     def encoder(self) -> "UnifiedEncoder":
@@ -68,6 +73,7 @@ class Setting:
         if not (target / DONE).is_file():
             shutil.rmtree(target, ignore_errors=True)  # one that was interrupted
             clone_artifact(self.artifact, target)
+            shutil.rmtree(target / "onnx", ignore_errors=True)  # links, through which the source would be written
             export_onnx(self.encoder, target / "onnx")
             quantize_graphs(target, self.calibration)
             (target / DONE).touch()
@@ -101,6 +107,11 @@ class Setting:
     def picture_contents(self) -> list[Content]:
         """Distinct pictures from the test split."""
         return self._pick(PICTURE_TASK, Modality.IMAGE, self.pictures)
+
+    @cached_property
+    def sound_contents(self) -> list[Content]:
+        """Distinct sounds from the test split."""
+        return self._pick(SOUND_TASK, Modality.AUDIO, self.sounds)
 
     def _pick(self, task: str, modality: Modality, count: int, split: str = "test") -> list[Content]:
         """Contents of one modality from either side of a task's records, the same ones every time."""
