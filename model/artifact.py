@@ -51,6 +51,7 @@ def load_encoder(
     backend: Backend = "torch",
     dtype: Precision = "float32",
     threads: int = 0,
+    spin: bool = True,
 ) -> Encoder:
     """Load the encoder of an artifact in evaluation mode.
 
@@ -61,6 +62,7 @@ def load_encoder(
         dtype: what the network computes in; vectors are float32 whatever it is.
         threads: of ONNX Runtime inside one batch, all cores when 0; with 1 ``encode_contents`` runs a batch on each
             core, which takes less time for many contents.
+        spin: whether these threads keep their cores while they wait for each other; not where they share them.
 
     Raises:
         ArtifactError: unknown family, missing or damaged files.
@@ -76,6 +78,6 @@ def load_encoder(
         ) from None
     loader = cast("type[Encoder]", getattr(import_module(module), name))
     precision = check_precision(dtype, backend)
-    options = {} if backend == "torch" else {"threads": threads}
+    options = {} if backend == "torch" else {"threads": threads, "spin": spin}
     encoder = cast("Callable[..., Encoder]", loader.load)(directory, modalities=modalities, **options)
     return encoder if precision == "float32" else cast("Encoder", to_bfloat16(cast("nn.Module", encoder)))

@@ -14,8 +14,10 @@ from serving.keys import KeyRing
 from serving.middleware import RequestMiddleware
 from serving.responses import install_handlers
 from serving.routes import ROUTES
-from serving.telemetry import log
+from serving.telemetry import log, metrics
+from serving.tracing import open_tracing
 
+SHOW_SECONDS = 0.5
 DESCRIPTION = "Text, image, audio, video and any mix of them, as vectors of one space."
 
 
@@ -23,16 +25,20 @@ def create_app(host: ModelHost) -> FastAPI:
     """Build the app. The host may still be loading: routes answer 503 until it is ready.
 
     Raises:
-        ConfigError: the keys file cannot be read.
+        ConfigError: the keys file cannot be read, or tracing is configured and its exporter is not installed.
     """
+    tracing = open_tracing(host.config.tracing)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        following = asyncio.create_task(host.follow())
+        tasks = [asyncio.create_task(host.follow()), asyncio.create_task(show_load())]
         yield
-        following.cancel()
-        with suppress(asyncio.CancelledError):
-            await following
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        if tracing is not None:
+            await asyncio.to_thread(tracing.close)
 
     app = FastAPI(title="Omnivec", description=DESCRIPTION, version="1", lifespan=lifespan)
     app.state.host = host
@@ -41,8 +47,17 @@ def create_app(host: ModelHost) -> FastAPI:
     for router in ROUTES:
         app.include_router(router)
     install_handlers(app)
-    app.add_middleware(RequestMiddleware, bodies=Bodies(limits.body_bytes, limits.bodies_bytes), gate=gate)
+    app.add_middleware(
+        RequestMiddleware, bodies=Bodies(limits.body_bytes, limits.bodies_bytes), gate=gate, tracing=tracing
+    )
     return app
+
+
+async def show_load() -> None:
+    """Keep the gauges true: one that is set only when something happens would miss that nothing does."""
+    while True:
+        metrics().refresh()
+        await asyncio.sleep(SHOW_SECONDS)
 
 
 def make_gate(config: ServingConfig) -> Gate:

@@ -1,91 +1,147 @@
 """A micro-batcher for asyncio: items of all callers share compute, and nothing else.
 
 It never waits for company: an item that finds compute idle goes alone at once, and while a batch is computed the
-others gather. A batch starts with the oldest item and is filled with those nearest in length, while
-``items x longest`` stays within the token budget. One batch is computed at a time, in an executor. A batch that fails
-is halved and tried again, so that only the bad item gets the error. A cancelled item leaves the queue.
+others gather. A batch starts with the oldest item of the client that was served least (:mod:`serving.fairness`) and is
+filled with those nearest in length, while ``items x longest`` stays within the token budget and at most about half of
+it is padding. Batches are computed in an executor, ``workers`` at a time. A batch that fails is halved and tried
+again, so that only the bad item gets the error. A cancelled item leaves the queue and is never computed.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+from serving.fairness import FairQueue
 
 T = TypeVar("T")
 R = TypeVar("R")
+PADDING_RATIO, PADDING_FREE = 2, 16
+"""The longest item of a batch has at most ``ratio x shortest + free`` tokens; more is cheaper in two batches."""
 
 
 @dataclass(frozen=True)
 class BatchStats(Generic[T]):
-    """What one batch was: its items, seconds that each waited, seconds that all were computed."""
+    """What one batch was.
+
+    Attributes:
+        items: in the order of the batch.
+        tags: what ``submit`` was given beside each item.
+        queue_seconds: how long each item waited.
+        compute_seconds: how long all were computed.
+        tokens: of all items together.
+        padded_tokens: ``items x longest``.
+        ended: on ``time.monotonic``'s clock.
+    """
 
     items: tuple[T, ...]
+    tags: tuple[Any, ...]
     queue_seconds: tuple[float, ...]
     compute_seconds: float
+    tokens: int
+    padded_tokens: int
+    ended: float
 
 
 @dataclass(eq=False)
 class _Waiting(Generic[T, R]):
     item: T
     length: int
+    tag: Any
     future: "asyncio.Future[R]"
     since: float = field(default_factory=time.monotonic)
 
 
+@dataclass
+class _Filling:
+    """Sizes of a batch while it is filled."""
+
+    count: int
+    shortest: int
+    longest: int
+
+    def takes(self, length: int, budget: int) -> bool:
+        """Whether an item of ``length`` may join; if so, it has."""
+        shortest, longest = min(self.shortest, length), max(self.longest, length)
+        if longest * (self.count + 1) > budget or longest > PADDING_RATIO * shortest + PADDING_FREE:
+            return False
+        self.count, self.shortest, self.longest = self.count + 1, shortest, longest
+        return True
+
+
 class MicroBatcher(Generic[T, R]):
-    """Batches items for a synchronous ``compute`` that maps a list of items to as many results.
+    """Batches items for a synchronous ``compute`` that maps a list of items to as many results or exceptions.
 
     Args:
-        compute: called in ``executor``, one call at a time; may raise.
+        compute: called in ``executor``, ``workers`` calls at a time; may raise.
         executor: where compute runs.
         batch_tokens: limit of ``items x longest length``; a longer single item still goes, alone.
         batch_items: limit of items in a batch.
+        workers: batches that are computed at a time.
         observe: called after each batch, in the event loop.
     """
 
     def __init__(
         self,
-        compute: Callable[[list[T]], Sequence[R]],
+        compute: Callable[[list[T]], Sequence[R | Exception]],
         executor: Executor,
         *,
         batch_tokens: int,
         batch_items: int,
+        workers: int = 1,
         observe: Callable[[BatchStats[T]], None] = lambda _: None,
     ) -> None:
         self._compute = compute
         self._executor = executor
         self._batch_tokens = batch_tokens
         self._batch_items = batch_items
+        self._most_workers = workers
         self._observe = observe
-        self._queue: list[_Waiting[T, R]] = []
-        self._worker: asyncio.Task[None] | None = None
+        self._queue: FairQueue[_Waiting[T, R]] = FairQueue(slack=batch_tokens)
+        self._workers: set[asyncio.Task[None]] = set()
+        self._tokens = 0
 
     @property
     def waiting(self) -> int:
         """Items that wait for compute."""
         return len(self._queue)
 
-    async def submit(self, item: T, length: int) -> R:
-        """Queue one item of ``length`` tokens and wait for its own result or its own exception."""
-        entry: _Waiting[T, R] = _Waiting(item, length, asyncio.get_running_loop().create_future())
-        self._queue.append(entry)
-        if self._worker is None or self._worker.done():
-            self._worker = asyncio.get_running_loop().create_task(self._run())
-        try:
-            return await entry.future
-        finally:
-            if entry in self._queue:  # cancelled before its batch was taken
-                self._queue.remove(entry)
+    @property
+    def waiting_tokens(self) -> int:
+        """Their tokens."""
+        return self._tokens
+
+    def submit(
+        self, item: T, length: int, *, client: Hashable = None, cost: float | None = None, tag: Any = None
+    ) -> "asyncio.Future[R]":
+        """Queue one item; the future has its own result or its own exception, and may be cancelled.
+
+        Args:
+            item: what compute is given.
+            length: tokens, for the budget of a batch.
+            client: who shares fairly with the others.
+            cost: what the client is charged; ``length`` by default.
+            tag: given back in the statistics.
+        """
+        loop = asyncio.get_running_loop()
+        entry: _Waiting[T, R] = _Waiting(item, length, tag, loop.create_future())
+        entry.future.add_done_callback(lambda _: self._forget(entry))
+        self._queue.add(client, entry, length if cost is None else cost)
+        self._tokens += length
+        if len(self._workers) < self._most_workers:
+            worker = loop.create_task(self._run())
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+        return entry.future
 
     async def close(self) -> None:
-        """Fail what still waits and let a running batch end."""
-        for entry in self._queue:
+        """Fail what still waits and let running batches end."""
+        for entry in list(self._queue):
             entry.future.cancel()
-        self._queue.clear()
-        if self._worker is not None:
-            await asyncio.gather(self._worker, return_exceptions=True)
+            self._forget(entry)
+        await asyncio.gather(*self._workers, return_exceptions=True)
 
     async def _run(self) -> None:
         """Work until the queue is empty; the next ``submit`` starts a new worker."""
@@ -96,31 +152,29 @@ class MicroBatcher(Generic[T, R]):
             outcomes = await loop.run_in_executor(self._executor, self._isolated, [entry.item for entry in batch])
             for entry, outcome in zip(batch, outcomes, strict=True):
                 _deliver(entry.future, outcome)
-            self._observe(
-                BatchStats(
-                    items=tuple(entry.item for entry in batch),
-                    queue_seconds=tuple(started - entry.since for entry in batch),
-                    compute_seconds=time.monotonic() - started,
-                )
-            )
+            self._observe(_stats(batch, started, time.monotonic()))
 
     def _take(self) -> list[_Waiting[T, R]]:
-        """Remove the next batch from the queue: the oldest item, then its nearest in length."""
-        self._queue = [entry for entry in self._queue if not entry.future.done()]
-        if not self._queue:
-            return []
-        oldest = self._queue[0]
-        batch, longest = [oldest], oldest.length
-        for entry in sorted(self._queue[1:], key=lambda e: abs(e.length - oldest.length)):
-            longest_then = max(longest, entry.length)
-            if len(batch) >= self._batch_items:
-                break
-            if longest_then * (len(batch) + 1) <= self._batch_tokens:
-                batch.append(entry)
-                longest = longest_then
-        taken = set(map(id, batch))
-        self._queue = [entry for entry in self._queue if id(entry) not in taken]
-        return batch
+        """Remove the next batch from the queue."""
+        filling: _Filling | None = None
+
+        def fits(first: _Waiting[T, R], other: _Waiting[T, R]) -> bool:
+            nonlocal filling
+            filling = filling or _Filling(1, first.length, first.length)
+            return not other.future.done() and filling.takes(other.length, self._batch_tokens)
+
+        while batch := self._queue.take(fits, lambda a, b: abs(a.length - b.length), self._batch_items):
+            self._tokens -= sum(entry.length for entry in batch)
+            if alive := [entry for entry in batch if not entry.future.done()]:
+                return alive
+            filling = None
+        return []
+
+    def _forget(self, entry: _Waiting[T, R]) -> None:
+        """Take what was cancelled out of the queue."""
+        if entry in self._queue:
+            self._queue.remove(entry)
+            self._tokens -= entry.length
 
     def _isolated(self, items: list[T]) -> list[R | Exception]:
         """Results or exceptions, one per item; a failing batch is halved until the failing items stand alone."""
@@ -134,6 +188,19 @@ class MicroBatcher(Generic[T, R]):
             half = len(items) // 2
             return self._isolated(items[:half]) + self._isolated(items[half:])
         return results
+
+
+def _stats(batch: Sequence[_Waiting[T, R]], started: float, ended: float) -> BatchStats[T]:
+    lengths = [entry.length for entry in batch]
+    return BatchStats(
+        items=tuple(entry.item for entry in batch),
+        tags=tuple(entry.tag for entry in batch),
+        queue_seconds=tuple(started - entry.since for entry in batch),
+        compute_seconds=ended - started,
+        tokens=sum(lengths),
+        padded_tokens=max(lengths) * len(lengths),
+        ended=ended,
+    )
 
 
 def _deliver(future: "asyncio.Future[R]", outcome: R | Exception) -> None:

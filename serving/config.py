@@ -3,7 +3,7 @@
 import ipaddress
 import os
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -11,10 +11,12 @@ from model.artifact import Backend
 from model.config import Config
 from model.content import Modality
 from model.errors import ConfigError
+from model.precision import Precision, check_precision
 from serving.fetch import FetchConfig
 
 CONFIG_VARIABLE = "OMNIVEC_SERVING_CONFIG"
 DEFAULT_PORT = 3000
+Device = Literal["auto", "cpu", "cuda"]
 
 
 class RequestLimits(Config):
@@ -25,8 +27,14 @@ class RequestLimits(Config):
     batch_tokens: int = Field(default=8192, gt=0, description="padded tokens that one compute call may hold")
     batch_items: int = Field(default=64, gt=0)
     queue_items: int = Field(default=512, gt=0, description="items inside the service, in any phase; more answer 429")
+    queue_tokens: int = Field(
+        default=131_072, gt=0, description="tokens inside the service, media at their cost in tokens; more answer 429"
+    )
     cache_items: int = Field(default=0, ge=0, description="vectors kept by digest of their input; 0 keeps none")
-    timeout_seconds: float = Field(default=60.0, gt=0)
+    timeout_seconds: float = Field(default=60.0, gt=0, description="of a request that names no time of its own")
+    max_timeout_seconds: float = Field(
+        default=100.0, gt=0, description="most that a request may name; BentoML ends each after 120"
+    )
     bodies_bytes: int = Field(
         default=256_000_000, gt=0, description="bodies inside the service, all requests together; more answer 429"
     )
@@ -71,6 +79,15 @@ class ConnectionLimits(Config):
     pipelined: int = Field(default=16, ge=0)
 
 
+class TracingConfig(Config):
+    """Traces over OTLP. Attributes are counts, kinds, codes and request ids; never input."""
+
+    endpoint: str = Field(description="of the collector over HTTP, such as http://127.0.0.1:4318/v1/traces")
+    headers: dict[str, str] = Field(default={}, description="sent with each export, such as a token of the collector")
+    sample_rate: float = Field(default=1.0, ge=0, le=1, description="of requests that come without a trace")
+    service_name: str = "omnivec"
+
+
 class CaptureConfig(Config):
     """Sampled capture of embeddings and cheap features for drift monitoring; raw input is never kept."""
 
@@ -91,6 +108,12 @@ class ServingConfig(Config):
     )
     version: str = "local"
     backend: Backend = "onnx"
+    dtype: Precision = Field(default="float32", description="of the torch backend: float32 or bfloat16")
+    device: Device = Field(default="auto", description="of the torch backend: auto takes a GPU where there is one")
+    threads: int = Field(
+        default=0, ge=0, description="of one computation; 0 takes the cores, shared by compute_workers"
+    )
+    compute_workers: int = Field(default=1, gt=0, description="batches that are computed at a time")
     modalities: frozenset[Modality] | None = Field(default=None, description="towers to load; null loads all")
     host: str = "127.0.0.1"
     port: int = Field(default=DEFAULT_PORT, ge=1, le=65535)
@@ -100,6 +123,7 @@ class ServingConfig(Config):
     connections: ConnectionLimits = ConnectionLimits()
     fetch: FetchConfig | None = Field(default=None, description="media by URL; null fetches nothing")
     capture: CaptureConfig | None = None
+    tracing: TracingConfig | None = Field(default=None, description="null traces nothing, at no cost")
     gallery: Path | None = Field(default=None, description="items with vectors, which the page at / searches")
     keys: Path | None = Field(default=None, description="file of API keys; see `omnivec keys`")
     anonymous: bool = Field(default=False, description="let everyone in, also from other machines")
@@ -112,6 +136,13 @@ class ServingConfig(Config):
                 "(`omnivec keys add NAME --file FILE`, then keys: FILE), or say anonymous: true where something in "
                 "front of the service checks its callers"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _options_fit_the_backend(self) -> Self:
+        check_precision(self.dtype, self.backend)
+        if self.device == "cuda" and self.backend != "torch":
+            raise ValueError(f"device 'cuda' needs backend 'torch'; {self.backend!r} computes on the processor")
         return self
 
     @classmethod

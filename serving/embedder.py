@@ -4,11 +4,9 @@ Shape legend: N items, D embedding dimensions.
 """
 
 import asyncio
-import math
 import time
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -16,17 +14,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.content import Content, Modality
+from model.encoding import batch_cost
+from serving.admission import Admission, Ticket, guess_work
 from serving.batcher import BatchStats, MicroBatcher
 from serving.capture import Capture, Served
 from serving.config import RequestLimits
+from serving.deadline import too_late
 from serving.engine import Engine, Prepared
-from serving.errors import RequestError, from_exception, overloaded
+from serving.errors import RequestError, from_exception
 from serving.sharing import Known, Shared, VectorCache
-from serving.telemetry import log, metrics
+from serving.telemetry import Load, log, metrics
+from serving.tracing import RequestTrace, trace_batch
 
 T = TypeVar("T")
-ASSUMED_ITEMS_PER_SECOND = 20.0
-RATE_MEMORY = 0.9
+PREPARED_TOGETHER = 16
+KILOBYTE = 1024
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks, and until when.
+
+    Attributes:
+        client: whose items share fairly with those of the others: the name of a key, or an address.
+        seconds: that the request may take from now; None for the service's own limit.
+        trace: where its phases are recorded.
+    """
+
+    client: Hashable = None
+    seconds: float | None = None
+    trace: RequestTrace | None = None
 
 
 @dataclass(frozen=True)
@@ -37,91 +54,167 @@ class Embedded:
     tokens: tuple[dict[Modality, int], ...]
 
 
+@dataclass
+class _Job:
+    """A request while it runs."""
+
+    request_id: str
+    caller: Caller
+    ticket: Ticket
+    seconds: float
+    done: int = 0
+
+
 class Embedder:
     """Shares one engine between all requests.
 
-    A bad item fails its own request, with its index; it never reaches a batch, or is isolated in it. The service holds
-    at most ``queue_items`` items in all phases together; more are refused at the door, before any work. Equal contents
-    that are in the service at the same time are prepared and computed once.
+    A bad item fails its own request, with its index; it never reaches a batch, or is isolated in it. What the service
+    holds is bounded; more is refused at the door, before any work. Clients share preparation and computation fairly.
+    Equal contents that are in the service at the same time are prepared and computed once.
+
+    Args:
+        engine: what embeds.
+        limits: of requests and of the service.
+        prepare_workers: threads that decode and tokenise.
+        compute_workers: batches that are computed at a time.
+        capture: where a sample of the answers is kept.
     """
 
-    def __init__(self, engine: Engine, limits: RequestLimits, *, prepare_workers: int, capture: Capture | None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        limits: RequestLimits,
+        *,
+        prepare_workers: int,
+        compute_workers: int = 1,
+        capture: Capture | None,
+    ) -> None:
         self.engine = engine
         self._limits = limits
         self._capture = capture
-        self._pending = 0
-        self._rate = ASSUMED_ITEMS_PER_SECOND
+        self._admission = Admission(limits)
         self._prepare_pool = ThreadPoolExecutor(prepare_workers, thread_name_prefix="prepare")
-        self._compute_pool = ThreadPoolExecutor(1, thread_name_prefix="compute")
-        self._batcher: MicroBatcher[Prepared, NDArray[np.float32]] = MicroBatcher(
+        self._compute_pool = ThreadPoolExecutor(compute_workers, thread_name_prefix="compute")
+        self._prepare: MicroBatcher[Content, Prepared] = MicroBatcher(
+            self._prepare_all,
+            self._prepare_pool,
+            batch_tokens=PREPARED_TOGETHER,
+            batch_items=PREPARED_TOGETHER,
+            workers=prepare_workers,
+        )
+        self._compute: MicroBatcher[Prepared, NDArray[np.float32]] = MicroBatcher(
             lambda items: list(engine.compute(items)),
             self._compute_pool,
             batch_tokens=limits.batch_tokens,
             batch_items=limits.batch_items,
+            workers=compute_workers,
             observe=self._observe,
         )
         self._preparing: Shared[Prepared] = Shared()
         self._computing: Shared[NDArray[np.float32]] = Shared(lambda: metrics().reused.labels("in_flight").inc())
         self._cache = VectorCache(limits.cache_items)
+        metrics().watch(self, self.load)
 
-    async def embed(self, contents: Sequence[Content], *, request_id: str) -> Embedded:
+    def load(self) -> Load:
+        """What is inside, and how fast it is worked off."""
+        held = self._admission.held
+        return Load(
+            items=held.items,
+            work=held.work,
+            waiting_items=self._prepare.waiting + self._compute.waiting,
+            waiting_tokens=self._compute.waiting_tokens,
+            tokens_per_second=self._admission.meter.rate or 0.0,
+        )
+
+    async def embed(self, contents: Sequence[Content], *, request_id: str, caller: Caller = Caller()) -> Embedded:
         """Embed the contents of one request.
 
         Raises:
-            RequestError: naming the first bad item; 429 when the service is full; 504 when time is over.
+            RequestError: naming the first bad item; 429 when the service is full or cannot make it in time; 504 when
+                time is over.
         """
-        with self._admitted(len(contents)):
+        seconds = self._limits.timeout_seconds if caller.seconds is None else caller.seconds
+        if seconds <= 0:
+            raise too_late(0.0, 0, len(contents))
+        work = guess_work(contents, self.engine.limits.max_tokens)
+        with self._admission.admitted(caller.client, len(contents), work, seconds) as ticket:
+            job = _Job(request_id, caller, ticket, seconds)
             try:
-                async with asyncio.timeout(self._limits.timeout_seconds):
-                    return await self._embed(contents, request_id)
+                async with asyncio.timeout(seconds):
+                    return await self._embed(contents, job)
             except TimeoutError as error:
-                raise from_exception(error) from error
+                metrics().dropped.labels("deadline").inc(len(contents) - job.done)
+                raise too_late(seconds, job.done, len(contents)) from error
+            except asyncio.CancelledError:
+                metrics().dropped.labels("disconnected").inc(len(contents) - job.done)
+                raise
 
     async def close(self) -> None:
-        """Stop the batcher and the threads, after what runs."""
-        await self._batcher.close()
+        """Stop the batchers and the threads, after what runs."""
+        await self._prepare.close()
+        await self._compute.close()
         self._prepare_pool.shutdown(wait=True, cancel_futures=True)
         self._compute_pool.shutdown(wait=True)
+        metrics().unwatch(self)
 
-    async def _embed(self, contents: Sequence[Content], request_id: str) -> Embedded:
-        prepared = await _settle([self._prepared(content) for content in contents])
-        ready: list[Prepared | Known] = self._only_good(contents, prepared, request_id, tokens=[{}] * len(contents))
-        pairs = zip(contents, ready, strict=True)
-        vectors: list[NDArray[np.float32] | Exception] = await _settle([self._vector(*pair) for pair in pairs])
-        tokens = [item.tokens for item in ready]
+    async def _embed(self, contents: Sequence[Content], job: _Job) -> Embedded:
         started = time.monotonic()
-        good: list[NDArray[np.float32]] = self._only_good(contents, vectors, request_id, tokens=tokens)
+        prepared = await _settle([self._prepared(content, job) for content in contents])
+        if job.caller.trace is not None:
+            job.caller.trace.phase("prepare", started, time.monotonic(), {"omnivec.items": len(contents)})
+        ready: list[Prepared | Known] = self._only_good(contents, prepared, job, tokens=[{}] * len(contents))
+        tokens = [item.tokens for item in ready]
+        job.ticket.correct(sum(batch_cost(item.tokens) for item in ready if isinstance(item, Prepared)))
+        pairs = zip(contents, ready, strict=True)
+        vectors: list[NDArray[np.float32] | Exception] = await _settle([self._vector(*pair, job) for pair in pairs])
+        good: list[NDArray[np.float32]] = self._only_good(contents, vectors, job, tokens=tokens)
         vectors_ND = np.stack(good)
         for content, vector_D, counts in zip(contents, vectors_ND, tokens, strict=True):
-            self._record(content, request_id, counts, vector_D=vector_D)
+            self._record(content, job.request_id, counts, vector_D=vector_D)
             self._cache.put(content, Known(vector_D, counts))
-        metrics().phase_seconds.labels("finish", "all").observe(time.monotonic() - started)
         return Embedded(vectors_ND, tuple(tokens))
 
-    async def _prepared(self, content: Content) -> Prepared | Known:
+    async def _prepared(self, content: Content, job: _Job) -> Prepared | Known:
         """What compute needs of a content, or what is known of it."""
-        if (known := self._cache.get(content)) is not None:
-            metrics().reused.labels("cache").inc()
-            return known
-        loop = asyncio.get_running_loop()
-        return await self._preparing(content, lambda: loop.run_in_executor(self._prepare_pool, self._prepare, content))
+        if self._limits.cache_items:
+            known = self._cache.get(content)
+            metrics().cache.labels("miss" if known is None else "hit").inc()
+            if known is not None:
+                metrics().reused.labels("cache").inc()
+                return known
+        # The cost of decoding is not known before; bytes tell most of it, and short texts are prepared together.
+        size = 1 + sum(len(part.data or part.text or "") for part in content.parts) // KILOBYTE
+        return await self._preparing(content, lambda: self._prepare.submit(content, size, client=job.caller.client))
 
-    async def _vector(self, content: Content, item: Prepared | Known) -> NDArray[np.float32]:
+    async def _vector(self, content: Content, item: Prepared | Known, job: _Job) -> NDArray[np.float32]:
         if isinstance(item, Known):
-            return item.vector_D
-        return await self._computing(content, lambda: self._batcher.submit(item, item.length))
+            vector_D = item.vector_D
+        else:
+            caller, cost = job.caller, batch_cost(item.tokens)
+            vector_D = await self._computing(
+                content,
+                lambda: self._compute.submit(item, item.length, client=caller.client, cost=cost, tag=caller.trace),
+            )
+        job.done += 1
+        return vector_D
 
-    def _prepare(self, content: Content) -> Prepared:
-        started = time.monotonic()
-        prepared = self.engine.prepare(content)
-        metrics().phase_seconds.labels("prepare", content.kind).observe(time.monotonic() - started)
-        return prepared
+    def _prepare_all(self, contents: Sequence[Content]) -> list[Prepared | Exception]:
+        """Prepare contents one by one, in a thread; a bad one is an exception in its place."""
+        outcomes: list[Prepared | Exception] = []
+        for content in contents:
+            started = time.monotonic()
+            try:
+                outcomes.append(self.engine.prepare(content))
+            except Exception as error:
+                outcomes.append(error)
+            metrics().phase_seconds.labels("prepare", content.kind).observe(time.monotonic() - started)
+        return outcomes
 
     def _only_good(
         self,
         contents: Sequence[Content],
         outcomes: list[T | Exception],
-        request_id: str,
+        job: _Job,
         *,
         tokens: Sequence[dict[Modality, int]],
     ) -> list[T]:
@@ -134,8 +227,8 @@ class Embedder:
                 continue
             error = from_exception(outcome, index)
             if error.status >= 500:
-                log.error("item_failed", exc_info=outcome, extra={"request_id": request_id, "item": index})
-            self._record(content, request_id, tokens[index], error_code=error.code)
+                log.error("item_failed", exc_info=outcome, extra={"request_id": job.request_id, "item": index})
+            self._record(content, job.request_id, tokens[index], error_code=error.code)
             first = first or error
         if first is not None:
             raise first
@@ -164,21 +257,10 @@ class Embedder:
         for item, seconds in zip(stats.items, stats.queue_seconds, strict=True):
             phase.labels("queue", item.content.kind).observe(seconds)
         metrics().batch_items.observe(len(stats.items))
-        rate = len(stats.items) / max(stats.compute_seconds, 1e-4)
-        self._rate = RATE_MEMORY * self._rate + (1 - RATE_MEMORY) * rate
-
-    @contextmanager
-    def _admitted(self, count: int) -> Iterator[None]:
-        if self._pending + count > self._limits.queue_items:
-            retry_after = max(1, math.ceil(self._pending / self._rate))
-            raise overloaded(self._pending, self._limits.queue_items, retry_after)
-        self._pending += count
-        metrics().pending.inc(count)
-        try:
-            yield
-        finally:
-            self._pending -= count
-            metrics().pending.dec(count)
+        metrics().batch_tokens.observe(stats.tokens)
+        metrics().padding.inc(stats.padded_tokens - stats.tokens)
+        self._admission.meter.done(sum(batch_cost(item.tokens) for item in stats.items))
+        trace_batch(stats)
 
 
 async def _settle(work: Sequence[Awaitable[T]]) -> list[T | Exception]:

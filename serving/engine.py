@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from model.artifact import Backend, load_encoder, usable_backend
 from model.content import Content, Modality
 from model.encoder import Encoder, Limits, takes
-from model.errors import ArtifactError, CapabilityError
+from model.errors import ArtifactError, CapabilityError, ConfigError
 from model.matryoshka import check_dimension, truncate
+from model.precision import Precision
 from model.quantize import FILE as QUANTIZATION
 from model.quantize import Quantizer, load_quantizer
 from model.unified.batch import UnifiedBatch
@@ -51,7 +52,7 @@ class Prepared:
 
 
 class Engine:
-    """Runs one encoder. Thread-safe in ``prepare``; ``compute`` is called by one thread at a time."""
+    """Runs one encoder; thread-safe."""
 
     def __init__(
         self,
@@ -164,18 +165,38 @@ class Engine:
         return merge([item.batch for item in items])
 
 
-def load_engine(artifact: Path, *, backend: Backend, modalities: frozenset[Modality] | None) -> Engine:
+def load_engine(
+    artifact: Path,
+    *,
+    backend: Backend,
+    modalities: frozenset[Modality] | None,
+    dtype: Precision = "float32",
+    device: str = "cpu",
+    threads: int = 0,
+) -> Engine:
     """Load an artifact directory into an engine.
+
+    Args:
+        artifact: directory of the model.
+        backend: what computes.
+        modalities: towers to load; all by default.
+        dtype: of the torch backend.
+        device: of the torch backend: ``cpu``, ``cuda``, or ``auto``, which takes a GPU where there is one.
+        threads: of one computation; 0 leaves it to the backend.
 
     Raises:
         ArtifactError: the directory is missing or damaged.
+        ConfigError: a precision that the backend has not, or a GPU that is not there.
     """
     if not (artifact / "config.json").is_file():
         raise ArtifactError(
             f"{artifact} is not a model artifact (no config.json); `make run` makes one, or give its directory"
         )
     backend = usable_backend(artifact, backend)
-    encoder = load_encoder(artifact, modalities=modalities, backend=backend)
+    # Threads do not spin: the event loop and those that decode need the cores in between.
+    encoder = load_encoder(artifact, modalities=modalities, backend=backend, dtype=dtype, threads=threads, spin=False)
+    if backend == "torch":
+        encoder = _placed(encoder, device, threads)
     return Engine(
         encoder, vector_space=vector_space_id(artifact), quantizer=load_quantizer(artifact), guard=_guard(backend)
     )
@@ -202,6 +223,24 @@ def default_dimension(engine: Engine, configured: int | None) -> int:
         ConfigError: the configured one is not offered by the model.
     """
     return engine.dimensions[0] if configured is None else engine.check_dimension(configured)
+
+
+def _placed(encoder: Encoder, device: str, threads: int) -> Encoder:
+    """A torch encoder on its device."""
+    import torch
+
+    has_gpu = torch.cuda.is_available()
+    if device == "cuda" and not has_gpu:
+        raise ConfigError(
+            "device 'cuda': torch finds no usable GPU here; give device 'auto' or 'cpu', or install a build of torch "
+            "for this driver"
+        )
+    if threads:
+        torch.set_num_threads(threads)
+    if device == "cpu" or not has_gpu:
+        return encoder
+    module: Any = encoder
+    return cast("Encoder", module.to("cuda"))
 
 
 def _guard(backend: Backend) -> Callable[[], AbstractContextManager[Any]]:

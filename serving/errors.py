@@ -111,17 +111,6 @@ class RequestError(OmnivecError):
         }
 
 
-def overloaded(pending: int, limit: int, retry_after: int) -> RequestError:
-    """429: the bounded queue has no room."""
-    return RequestError(
-        f"the service holds {pending} of at most {limit} items; retry after {retry_after} s",
-        status=429,
-        code="overloaded",
-        limit="queue_items",
-        headers={"Retry-After": str(retry_after)},
-    )
-
-
 def body_too_large(limit: int) -> RequestError:
     """413 of the whole body."""
     return RequestError(

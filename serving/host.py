@@ -11,7 +11,9 @@ from serving.runtime import Load, Runtime, load_from_config, open_runtime
 from serving.telemetry import log
 
 LOOK_SECONDS = 1.0
-SWAPPABLE = frozenset({"artifact", "version", "aliases", "backend", "modalities", "dimensions", "capture", "gallery"})
+SWAPPABLE = frozenset(
+    {"artifact", "version", "aliases", "backend", "dtype", "modalities", "dimensions", "capture", "gallery"}
+)
 
 
 class ModelHost:

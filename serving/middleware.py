@@ -15,6 +15,7 @@ from serving.errors import RequestError, body_too_large
 from serving.gate import Gate
 from serving.responses import error_response
 from serving.telemetry import log, metrics
+from serving.tracing import RequestTrace, Tracing
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -28,20 +29,37 @@ def request_id_of(scope: Scope) -> str:
 
 
 @dataclass
-class _Exchange:
+class Exchange:
     """What is known about one request while it runs; ``notes`` are counts that a route adds to the log line."""
 
     request_id: str
     started: float = field(default_factory=time.monotonic)
     status: int = 0
     notes: dict[str, Any] = field(default_factory=dict)
+    trace: RequestTrace | None = None
+    finishing: tuple[float, str] | None = None
+
+    def computed(self, kind: str) -> None:
+        """Say that the vectors are there, of a request of this kind; what follows until its answer is ``finish``."""
+        self.finishing = (time.monotonic(), kind)
+
+    def answered(self, status: int) -> None:
+        """Say that the answer begins."""
+        self.status = status
+        if self.finishing is not None:
+            since, kind = self.finishing
+            now = time.monotonic()
+            metrics().phase_seconds.labels("finish", kind).observe(now - since)
+            if self.trace is not None:
+                self.trace.phase("finish", since, now)
 
 
 class RequestMiddleware:
     """Pure ASGI, so that bodies stream and disconnects are seen."""
 
-    def __init__(self, app: ASGIApp, *, bodies: Bodies, gate: Gate) -> None:
+    def __init__(self, app: ASGIApp, *, bodies: Bodies, gate: Gate, tracing: Tracing | None = None) -> None:
         self._app = app
+        self._tracing = tracing
         self._gate = gate
         self._bodies = bodies
 
@@ -50,13 +68,16 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = _Exchange(request_id_of(scope))
+        exchange = Exchange(request_id_of(scope))
         scope.setdefault("state", {})["request_id"] = exchange.request_id
         scope["state"]["notes"] = exchange.notes
+        scope["state"]["exchange"] = exchange
+        if self._tracing is not None:
+            exchange.trace = self._tracing.request(scope, exchange.request_id)
 
         async def tracked_send(message: Message) -> None:
             if message["type"] == "http.response.start":
-                exchange.status = message["status"]
+                exchange.answered(message["status"])
                 message.setdefault("headers", []).append((b"x-request-id", exchange.request_id.encode()))
             await send(message)
 
@@ -66,13 +87,14 @@ class RequestMiddleware:
         finally:
             self._report(scope, exchange)
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send, exchange: _Exchange) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, exchange: Exchange) -> None:
         try:
             scope["state"]["client"] = client = self._gate.admit(scope)
             exchange.notes["client"] = client.name
             if _declared_length(scope) > self._bodies.each:
                 raise body_too_large(self._bodies.each)
         except RequestError as error:
+            exchange.notes.update(error=error.code, limit=error.limit)
             await error_response(error, exchange.request_id, scope["path"])(scope, receive, send)
             return
         try:
@@ -88,11 +110,17 @@ class RequestMiddleware:
                 await response(scope, receive, send)
 
     @staticmethod
-    def _report(scope: Scope, exchange: _Exchange) -> None:
+    def _report(scope: Scope, exchange: Exchange) -> None:
         route = getattr(scope.get("route"), "path", "") or "unmatched"  # a mount is a route without a path
         seconds = time.monotonic() - exchange.started
         metrics().requests.labels(route, str(exchange.status)).inc()
         metrics().request_seconds.labels(route).observe(seconds)
+        notes = {key: value for key, value in exchange.notes.items() if value is not None}
+        if "error" in notes:
+            metrics().rejections.labels(notes["error"], notes.get("limit", "")).inc()
+        if exchange.trace is not None:
+            exchange.trace.end(route, scope["method"], exchange.status, notes)
+            notes["trace_id"] = exchange.trace.id
         log.info(
             "request",
             extra={
@@ -101,7 +129,7 @@ class RequestMiddleware:
                 "route": route,
                 "status": exchange.status,
                 "ms": round(seconds * 1000, 2),
-                **exchange.notes,
+                **notes,
             },
         )
 

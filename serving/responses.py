@@ -40,6 +40,7 @@ def install_handlers(app: FastAPI) -> None:
     """Give every error of the app its envelope."""
 
     def answer(error: RequestError, request: Request) -> Response:
+        request.state.notes.update(error=error.code, limit=error.limit)
         return error_response(error, request.state.request_id, request.url.path)
 
     async def on_error(request: Request, error: Exception) -> Response:

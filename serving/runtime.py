@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from serving.capture import Capture
 from serving.config import ServingConfig
+from serving.cores import usable_cores
 from serving.embedder import Embedder
 from serving.engine import Engine, default_dimension, load_engine
 from serving.fetch import Fetcher
@@ -65,7 +66,14 @@ class Runtime:
 
 def load_from_config(config: ServingConfig) -> Engine:
     """The engine of the configured artifact."""
-    return load_engine(config.artifact, backend=config.backend, modalities=config.modalities)
+    return load_engine(
+        config.artifact,
+        backend=config.backend,
+        modalities=config.modalities,
+        dtype=config.dtype,
+        device=config.device,
+        threads=config.threads or max(1, usable_cores() // config.compute_workers),
+    )
 
 
 def open_runtime(config: ServingConfig, load: Load = load_from_config) -> Runtime:
@@ -80,7 +88,13 @@ def open_runtime(config: ServingConfig, load: Load = load_from_config) -> Runtim
     dimension = default_dimension(engine, config.dimensions)
     engine.warm_up([c for c in sample_contents(engine.modalities) if engine.takes(c)])
     capture = Capture(config.capture) if config.capture is not None else None
-    embedder = Embedder(engine, config.limits, prepare_workers=config.prepare_workers, capture=capture)
+    embedder = Embedder(
+        engine,
+        config.limits,
+        prepare_workers=config.prepare_workers,
+        compute_workers=config.compute_workers,
+        capture=capture,
+    )
     log.info(
         "ready",
         extra={

@@ -1,6 +1,7 @@
 """What every route does between its own wire format and the embedder: checks, conversion, embedding, usage."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,8 +10,9 @@ from typing import Any, TypeVar
 from fastapi import Request
 
 from model.content import Content, Modality
+from serving.deadline import seconds_allowed
 from serving.disconnect import unless_disconnected
-from serving.embedder import Embedded
+from serving.embedder import Caller, Embedded
 from serving.errors import RequestError, from_exception
 from serving.runtime import Runtime
 
@@ -132,15 +134,36 @@ async def embed(request: Request, runtime: Runtime, contents: Sequence[Content])
     """Embed the contents of one request, unless its caller hangs up; what was done goes into the log line.
 
     Raises:
-        RequestError: naming the first bad item; 429 where the caller's key or the service has no room.
+        RequestError: naming the first bad item; 429 where the caller's key or the service has no room, or not in time;
+            504 when time is over.
     """
-    notes, request_id = request.state.notes, request.state.request_id
-    notes.update(items=len(contents), kinds=sorted({content.kind for content in contents}))
+    exchange = request.state.exchange
+    kinds = sorted({content.kind for content in contents})
+    exchange.notes.update(items=len(contents), kinds=kinds)
+    caller = caller_of(request, runtime)
     with request.state.client.holding(len(contents)):
-        embedded = await unless_disconnected(request, runtime.embedder.embed(contents, request_id=request_id))
+        work = runtime.embedder.embed(contents, request_id=exchange.request_id, caller=caller)
+        embedded = await unless_disconnected(request, work)
     usage = count_usage(embedded.tokens)
-    notes.update(tokens=usage["total_tokens"])
+    exchange.notes.update(tokens=usage["total_tokens"])
+    exchange.computed(kinds[0] if len(kinds) == 1 else "mixed")
     return Done(embedded, usage)
+
+
+def caller_of(request: Request, runtime: Runtime) -> Caller:
+    """Who sends a request, by the name of the key or else by address, and the time that is left for it.
+
+    Raises:
+        RequestError: 400 for a header with a time that is none.
+    """
+    exchange, key = request.state.exchange, request.state.client.key
+    address = request.client.host if request.client is not None else ""
+    allowed = seconds_allowed(request.headers, runtime.config.limits)
+    return Caller(
+        client=("key", key.name) if key is not None else ("address", address),
+        seconds=allowed - (time.monotonic() - exchange.started),
+        trace=exchange.trace,
+    )
 
 
 def count_usage(tokens: Sequence[dict[Modality, int]]) -> dict[str, Any]:

@@ -27,23 +27,27 @@ TABLE, TRUNK, INT8 = "table", "trunk", "int8"
 class OnnxUnifiedEncoder:
     """Encoder over exported graphs; results are numpy arrays."""
 
-    def __init__(self, directory: Path, modalities: frozenset[Modality] | None, threads: int) -> None:
+    def __init__(
+        self, directory: Path, modalities: frozenset[Modality] | None, threads: int, spin: bool = True
+    ) -> None:
         self.config = UnifiedConfig.parse(directory / "config.json")
         self.threads = threads
         self.modalities = (self.config.modalities & (modalities or self.config.modalities)) | {Modality.TEXT}
         tokenizer_json = (directory / "tokenizer.json").read_text(encoding="utf-8")
         self.preprocessor = Preprocessor(self.config, tokenizer_json, self.modalities)
         names = [TABLE, TRUNK, *sorted(m.value for m in self.config.towers(self.modalities))]
-        self.sessions = {name: _session(self.graph(directory, name), threads) for name in names}
+        self.sessions = {name: _session(self.graph(directory, name), threads, spin) for name in names}
 
     @classmethod
-    def load(cls, directory: Path, *, modalities: frozenset[Modality] | None = None, threads: int = 0) -> Self:
-        """Open the graphs of an exported artifact; ``threads`` of 0 lets the runtime choose.
+    def load(
+        cls, directory: Path, *, modalities: frozenset[Modality] | None = None, threads: int = 0, spin: bool = True
+    ) -> Self:
+        """Open the graphs of an exported artifact; see :func:`open_session`.
 
         Raises:
             ArtifactError: the artifact has not been exported.
         """
-        return cls(directory, modalities, threads)
+        return cls(directory, modalities, threads, spin)
 
     @staticmethod
     def graph(directory: Path, name: str) -> Path:
@@ -111,18 +115,27 @@ class OnnxInt8UnifiedEncoder(OnnxUnifiedEncoder):
         return quantised if quantised.is_file() else OnnxUnifiedEncoder.graph(directory, name)
 
 
-def _session(path: Path, threads: int) -> "InferenceSession":
+def _session(path: Path, threads: int, spin: bool) -> "InferenceSession":
     if not path.is_file():
         raise ArtifactError(f"{path} is missing; run the export step, or load the artifact with backend='torch'")
-    return open_session(path, threads=threads)
+    return open_session(path, threads=threads, spin=spin)
 
 
-def open_session(graph: Path | bytes, *, threads: int) -> "InferenceSession":
-    """Open a graph, from a file or from memory; ``threads`` of 0 lets the runtime choose."""
+def open_session(graph: Path | bytes, *, threads: int, spin: bool = True) -> "InferenceSession":
+    """Open a graph, from a file or from memory.
+
+    Args:
+        graph: the graph.
+        threads: of one run; 0 lets the runtime choose.
+        spin: whether threads that wait for each other keep their cores. It saves a little where nothing else runs, and
+            costs much where other threads, or a quota of processor time, need them.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    if not spin:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     source = str(graph) if isinstance(graph, Path) else graph
     return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
