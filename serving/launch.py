@@ -6,9 +6,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import httpx
 import psutil
@@ -58,16 +59,14 @@ def check_port(host: str, port: int) -> None:
             ) from error
 
 
-def start(config: ServingConfig, directory: Path) -> Server:
-    """Start the service; ``directory`` receives its configuration and its log.
+def start(config: ServingConfig, directory: Path, *, foreground: bool = False) -> Server:
+    """Start the service; ``directory`` receives its configuration and, unless in the foreground, its log.
 
     Raises:
         LaunchError: the port is occupied.
     """
     check_port(config.host, config.port)
     config_path, log_path = write_config(config, directory), (directory / "serving.log").resolve()
-    command = [sys.executable, "-m", "bentoml", "serve", SERVICE, "--working-dir", str(ROOT)]
-    command += ["--host", config.host, "--port", str(config.port)]
     environment = {
         **os.environ,
         CONFIG_VARIABLE: str(config_path),
@@ -75,16 +74,37 @@ def start(config: ServingConfig, directory: Path) -> Server:
         "BENTOML_DO_NOT_TRACK": "True",
         "BENTOML_HOME": str((directory / "bentoml").resolve()),
     }
-    with log_path.open("wb") as log:
+    log_path.unlink(missing_ok=True)
+    with nullcontext() if foreground else log_path.open("wb") as log:
         process = subprocess.Popen(
-            command,
+            command_of(config),
             stdin=subprocess.DEVNULL,
             stdout=log,
-            stderr=subprocess.STDOUT,
+            stderr=None if foreground else subprocess.STDOUT,
             env=environment,
             start_new_session=True,
         )
     return Server(process, f"http://{config.host}:{config.port}", log_path)
+
+
+def become(config_path: Path) -> NoReturn:
+    """Turn this process into the service that a file configures, its log on the terminal: for containers.
+
+    Raises:
+        ConfigError: the file is no serving configuration.
+        LaunchError: the port is occupied.
+    """
+    config = ServingConfig.parse(config_path)
+    check_port(config.host, config.port)
+    # The path as given: of a ConfigMap it is a link, which moves when its content changes.
+    environment = {"BENTOML_DO_NOT_TRACK": "True", **os.environ, CONFIG_VARIABLE: str(config_path.absolute())}
+    os.execve(sys.executable, command_of(config), environment)  # noqa: S606 - a list, no shell
+
+
+def command_of(config: ServingConfig) -> list[str]:
+    """The command of a service that listens where its configuration says."""
+    command = [sys.executable, "-m", "bentoml", "serve", SERVICE, "--working-dir", str(ROOT)]
+    return [*command, "--host", config.host, "--port", str(config.port)]
 
 
 def write_config(config: ServingConfig, directory: Path) -> Path:
@@ -131,10 +151,12 @@ def stop(server: Server, timeout_seconds: float = 20.0) -> None:
 
 
 @contextmanager
-def running(config: ServingConfig, directory: Path, *, timeout_seconds: float = 240.0) -> Iterator[Server]:
+def running(
+    config: ServingConfig, directory: Path, *, timeout_seconds: float = 240.0, foreground: bool = False
+) -> Iterator[Server]:
     """A ready service for the length of a ``with`` block."""
     started = time.monotonic()
-    server = start(config, directory)
+    server = start(config, directory, foreground=foreground)
     try:
         wait_ready(server, timeout_seconds)
         yield Server(server.process, server.url, server.log, ready_seconds=time.monotonic() - started)
@@ -144,6 +166,8 @@ def running(config: ServingConfig, directory: Path, *, timeout_seconds: float = 
 
 def tail(log: Path, lines: int = LOG_LINES_SHOWN) -> str:
     """The last lines of a log, introduced by its name."""
+    if not log.is_file():
+        return "its log is above"
     shown = log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
     return "\n".join([f"last lines of {log}:", *(f"  {line}" for line in shown)])
 

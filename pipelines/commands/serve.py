@@ -26,15 +26,24 @@ def serve(
     keys: Annotated[Path | None, typer.Option(help="File of API keys; see `omnivec keys`.")] = None,
     anonymous: Annotated[bool, typer.Option(help="Let everyone in, also from other machines.")] = False,
     corpus: Annotated[str, typer.Option(help="Corpus whose test items the page at / shows; empty for none.")] = STARTER,
+    foreground: Annotated[bool, typer.Option("--foreground", help="Log to the terminal, not to a file.")] = False,
+    config_file: Annotated[
+        Path | None,
+        typer.Option("--config", envvar="OMNIVEC_SERVING_CONFIG", help="Serve what this JSON file says, nothing else."),
+    ] = None,
 ) -> None:
     """Serve a registered version until interrupted.
 
     Of an alias the version that it names: when it moves on, the new version takes over without a request lost.
     """
+    from serving.launch import become, running, write_config
+
+    if config_file is not None:
+        become(config_file)
+
     from components.environment import Environment
     from components.registry import Registry
     from serving.config import CaptureConfig, ServingConfig
-    from serving.launch import running, write_config
 
     environment = Environment.from_env()
     registry = Registry(environment)
@@ -58,10 +67,9 @@ def serve(
     version = str(registry.resolve(model).version)
     config = config_of(version)
     typer.echo(f"starting {registry.name} version {version} ({backend}) on port {port} ...", err=True)
-    with running(config, state) as server:
-        typer.echo(
-            f"ready after {server.ready_seconds:.1f} s: {server.url}/v1/embeddings  (log: {server.log})", err=True
-        )
+    with running(config, state, foreground=foreground) as server:
+        where = "" if foreground else f"  (log: {server.log})"
+        typer.echo(f"ready after {server.ready_seconds:.1f} s: {server.url}/v1/embeddings{where}", err=True)
         make_gallery(config, corpus)
 
         def take_over(new: ServingConfig) -> None:

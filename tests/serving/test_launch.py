@@ -1,10 +1,12 @@
 """The service as a process: one real boot with BentoML, and the ways in which a start can fail."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import bentoml
 import httpx
@@ -19,7 +21,7 @@ from serving.client import EmbeddingClient, to_item
 from serving.config import CONFIG_VARIABLE, CaptureConfig, RequestLimits, ServingConfig
 from serving.errors import LaunchError
 from serving.keys import digest_of, new_key
-from serving.launch import Server, free_port, running, start, stop, wait_ready
+from serving.launch import Server, become, free_port, running, start, stop, wait_ready
 
 
 def test_an_occupied_port_is_named_with_the_way_out(tmp_path: Path) -> None:
@@ -35,6 +37,28 @@ def test_an_occupied_port_is_named_with_the_way_out(tmp_path: Path) -> None:
 def test_free_ports_can_be_bound() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", free_port()))
+
+
+def test_a_process_becomes_the_service_that_a_linked_file_configures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = ServingConfig(artifact=tmp_path, port=free_port())
+    (tmp_path / "mounted").mkdir()
+    (tmp_path / "mounted" / "serving.json").write_text(config.model_dump_json())
+    (tmp_path / "serving.json").symlink_to(tmp_path / "mounted" / "serving.json")
+    seen: list[Any] = []
+    monkeypatch.setattr(os, "execve", lambda *call: seen.append(call))
+    become(tmp_path / "serving.json")
+    program, command, environment = seen[0]
+    assert program == command[0] == sys.executable
+    assert command[command.index("--host") :] == ["--host", "127.0.0.1", "--port", str(config.port)]
+    assert environment["OMNIVEC_SERVING_CONFIG"] == str(tmp_path / "serving.json"), "a ConfigMap changes by its link"
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", config.port))
+        taken.listen()
+        with pytest.raises(LaunchError, match="port"):
+            become(tmp_path / "serving.json")
+    assert len(seen) == 1
 
 
 def _program(tmp_path: Path, code: str) -> Server:
