@@ -85,7 +85,7 @@ def _delimited_plain(config: ImportConfig, access: Access, path: str, _: Path) -
 
 
 def _coco(config: ImportConfig, access: Access, path: str, work: Path) -> Reader:
-    from data.importing.readers.coco import coco_rows
+    from data.importing.readers.coco import CocoReader, coco_rows
 
     (path,) = expand(access, path)[:1]
     made_of = digest_of(
@@ -94,7 +94,7 @@ def _coco(config: ImportConfig, access: Access, path: str, work: Path) -> Reader
     rows = work / f"coco-{made_of}.parquet"
     if not rows.is_file():
         coco_rows(access, path, getattr(config.source, "images", "."), rows)
-    return ColumnarReader(access, [str(rows)], config.mapping.columns)
+    return CocoReader(access, str(rows), config.mapping.columns, path)
 
 
 def _ljspeech(config: ImportConfig, access: Access, path: str, _: Path) -> Reader:

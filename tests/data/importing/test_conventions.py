@@ -151,3 +151,35 @@ def test_coco(tmp_path: Path, read_all: ReadAll) -> None:
     (tmp_path / "captions.json").write_text('{"images": []}')
     with pytest.raises(DataError, match="no annotations"):
         read_all(config)
+
+
+MALFORMED: list[Any] = [
+    None,
+    [],
+    {},
+    {"id": 3, "image_id": 1},
+    {"id": "3", "image_id": 1, "caption": "x"},
+    {"id": True, "image_id": 1, "caption": "x"},
+    {"id": 2**63, "image_id": 1, "caption": "x"},
+    {"id": 3, "image_id": 1.5, "caption": "x"},
+    {"id": 3, "image_id": 1, "caption": ["x"]},
+    {"id": 3, "image_id": 1, "caption": "\ud800"},
+]
+
+
+def test_a_malformed_annotation_is_one_refused_row(tmp_path: Path, read_all: ReadAll) -> None:
+    start(EngineConfig(workers=1))
+    good = [{"id": i, "image_id": i, "caption": f"caption {i}"} for i in (9, 1, 2)]
+    images = [{"id": 1, "file_name": "1.jpg"}, {"id": 2}, "no picture", {"id": 9, "file_name": "9.jpg"}]
+    value = {"images": images, "annotations": [good[0], *MALFORMED, *good[1:]]}
+    (tmp_path / "captions.json").write_text(json.dumps(value))
+    config = convention({"kind": "coco", "path": "captions.json", "images": "."})
+    for size in (3, 100):
+        rows = read_all(config, size)
+        read = [row.values for row in rows if isinstance(row, Row)]
+        assert [(one["id"], one["file_name"]) for one in read] == [(1, "1.jpg"), (2, None), (9, "9.jpg")]
+        refused = [row for row in rows if isinstance(row, Unreadable)]
+        assert {row.reason for row in refused} == {"row_malformed"}
+        assert sorted(row.raw for row in refused) == sorted(map(json.dumps, MALFORMED))
+        assert "captions.json: an annotation has to have id (int64), image_id" in refused[0].message
+        assert [row.number for row in rows] == list(range(len(rows)))
