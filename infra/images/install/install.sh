@@ -20,9 +20,9 @@ else
     for wheel in /wheels/*.whl; do
         if [ -e "$wheel" ]; then set -- "$@" --find-links /wheels; break; fi
     done
-    # Wheels only: nothing is compiled, and no package runs code of its own here. The one exception has no wheel.
+    # Wheels only: nothing is compiled, and no package runs code of its own here. The two exceptions have none.
     PIP_CONSTRAINT=/pins/constraints.txt "$base" -m pip --python "$python" install --quiet \
-        --only-binary :all: --no-binary antlr4-python3-runtime "$@"
+        --only-binary :all: --no-binary antlr4-python3-runtime,kfp-server-api "$@"
 fi
 
 # Suites and headers that a few large packages ship are a third of a gigabyte, and nothing imports them. In the same layer
