@@ -13,6 +13,10 @@ from model.content import Content, Modality
 if TYPE_CHECKING:
     from torch import Tensor
 
+MOST_CHARACTERS_PER_TOKEN = 256
+"""Of a text that is cut, only so many characters for each token that is kept are tokenised at all: no text needs more,
+and for a few megabytes a tokeniser can take gigabytes and minutes."""
+
 
 class Limits(Config):
     """What one content may hold; checked before anything is decoded.

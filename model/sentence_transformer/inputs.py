@@ -12,7 +12,7 @@ import soxr
 from PIL import Image
 
 from model.content import Content, Modality, Part
-from model.encoder import Limits
+from model.encoder import MOST_CHARACTERS_PER_TOKEN, Limits
 from model.errors import CapabilityError, ContentError
 from model.media.audio import decode_audio
 from model.media.image import decode_picture
@@ -118,7 +118,7 @@ class InputMaker:
                 raise ContentError(
                     f"the text holds {token!r}, by which this model marks media: take it out", code="control_token"
                 )
-        return [{"type": "text", "text": value}]
+        return [{"type": "text", "text": value[: self.limits.max_tokens * MOST_CHARACTERS_PER_TOKEN]}]
 
     def _image(self, part: Part, item: Item) -> list[dict[str, Any]]:
         item.pictures.append(Modality.IMAGE)

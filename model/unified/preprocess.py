@@ -18,6 +18,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from model.content import Content, Modality, Part
+from model.encoder import MOST_CHARACTERS_PER_TOKEN
 from model.errors import ArtifactError, CapabilityError, ContentError
 from model.features import FeatureStore
 from model.prompts import prompted_parts
@@ -156,8 +157,17 @@ class Preprocessor:
         return prompted_parts(content, self.config.prompts)
 
     def _text_ids(self, value: str) -> list[int]:
-        ids = self._ids(value)
         limit = self.config.max_text_tokens
+        if len(value) > limit * MOST_CHARACTERS_PER_TOKEN:
+            if self.config.truncate == "error":
+                raise ContentError(
+                    f"a text has {len(value)} characters with its prefix, too many for max_text_tokens={limit}, and "
+                    "this model cuts nothing (truncate=error): send it in pieces",
+                    code="text_too_long",
+                    limit="max_text_tokens",
+                )
+            value = value[: limit * MOST_CHARACTERS_PER_TOKEN]
+        ids = self._ids(value)
         if len(ids) > limit and self.config.truncate == "error":
             raise ContentError(
                 f"a text has {len(ids)} tokens with its prefix, more than max_text_tokens={limit}, and this model cuts "
