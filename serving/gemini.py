@@ -16,6 +16,7 @@ from model.encoder import Limits
 from model.errors import ContentError
 from model.prompts import DOCUMENT, QUERY
 from serving.convert import Fetch, check_parts, media_at, media_part
+from serving.schemas import described
 
 TASKS = {
     "RETRIEVAL_QUERY": QUERY,
@@ -146,6 +147,24 @@ class BatchEmbedContentsResponse(BaseModel):
 
     embeddings: list[Values]
     usageMetadata: dict[str, Any]
+
+
+class GoogleError(BaseModel):
+    """Google's ``Status``."""
+
+    code: int
+    message: str
+    status: str
+    details: list[dict[str, Any]]
+
+
+class GoogleErrorResponse(BaseModel):
+    """Every answer but 200."""
+
+    error: GoogleError
+
+
+ERRORS = described(GoogleErrorResponse)
 
 
 def to_content(

@@ -21,6 +21,11 @@ MOST_MARKS = 400_000
 """Commas and brackets, those inside texts included: a thousand times what a full request of media has."""
 LARGE_BYTES = 100_000
 BOM = b"\xef\xbb\xbf"
+ENCODED = RequestError(
+    "send the body as it is, without Content-Encoding: what it would grow to cannot be known before",
+    status=415,
+    code="unsupported_content_encoding",
+)
 
 
 class JsonRequest(Request):
@@ -31,9 +36,11 @@ class JsonRequest(Request):
 
         Raises:
             JSONDecodeError: it is no JSON.
-            Refused: it has too many values.
+            Refused: it is compressed, or has too many values.
         """
         if not hasattr(self, "_json"):
+            if self.headers.get("content-encoding", "identity").lower() not in ("", "identity"):
+                raise Refused(ENCODED)
             body = await self.body()
             self._json = await asyncio.to_thread(parse, body) if len(body) > LARGE_BYTES else parse(body)
         return self._json

@@ -246,3 +246,46 @@ class ModelList(BaseModel):
 
     object: Literal["list"] = "list"
     data: list[ModelObject]
+
+
+class ErrorObject(BaseModel):
+    """OpenAI's error, and what it has no word for: the item, the limit, the request."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+    item: int | None
+    limit: str | None
+    request_id: str
+
+
+class ErrorResponse(BaseModel):
+    """Every answer but 200, where Google's clients do not ask."""
+
+    error: ErrorObject
+
+
+STATUSES = {
+    400: "the request is not what the schema says, or asks for an impossible option",
+    401: "a key is needed, or not known",
+    403: "the key has no scope for this",
+    404: "the model is not the one that is served",
+    409: "the caller names a vector space that is not served any more",
+    413: "a limit is exceeded; `limit` names it",
+    415: "the body is no JSON, or a part is of a kind or format that the model does not take",
+    422: "a part has a supported format but cannot be decoded or embedded",
+    429: "the service, or the key's share of it, is full; `Retry-After` says when to come back",
+    500: "a fault of the service; its log has the request id",
+    503: "the model is loading, or failed to load",
+    504: "the request's time is over",
+}
+"""What may be answered beside 200."""
+
+
+def described(envelope: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """The answers beside 200 for OpenAPI, in one envelope."""
+    return {status: {"description": text, "model": envelope} for status, text in STATUSES.items()}
+
+
+ERRORS = described(ErrorResponse)

@@ -13,10 +13,10 @@ from serving.parsing import JsonRoute
 from serving.quantize import to_base64
 from serving.responses import json_response
 from serving.runtime import Runtime
-from serving.schemas import EmbeddingsRequest, EmbeddingsResponse
+from serving.schemas import ERRORS, EmbeddingsRequest, EmbeddingsResponse
 from serving.work import Done, check_count, check_model, checked_dimension, convert_all, embed, runtime_of
 
-router = APIRouter(tags=["embeddings"], route_class=JsonRoute)
+router = APIRouter(tags=["embeddings"], route_class=JsonRoute, responses=ERRORS)
 
 
 @router.post("/v1/embeddings", response_model=EmbeddingsResponse)

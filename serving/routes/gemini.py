@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from serving.errors import RequestError
 from serving.gemini import (
+    ERRORS,
     BatchEmbedContentsRequest,
     BatchEmbedContentsResponse,
     EmbedContentRequest,
@@ -24,7 +25,7 @@ from serving.responses import json_response
 from serving.runtime import Runtime
 from serving.work import check_count, check_model, checked_dimension, convert_all, embed, naming, runtime_of
 
-router = APIRouter(tags=["gemini"], route_class=JsonRoute)
+router = APIRouter(tags=["gemini"], route_class=JsonRoute, responses=ERRORS)
 METHODS = ["embedContent", "batchEmbedContents"]
 
 

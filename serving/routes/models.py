@@ -5,10 +5,10 @@ from starlette.responses import Response
 
 from serving.responses import json_response
 from serving.runtime import Runtime
-from serving.schemas import ModelList, ModelObject
+from serving.schemas import ERRORS, ModelList, ModelObject
 from serving.work import check_model, runtime_of
 
-router = APIRouter(tags=["models"])
+router = APIRouter(tags=["models"], responses=ERRORS)
 
 
 def describe(runtime: Runtime) -> ModelObject:

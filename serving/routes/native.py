@@ -16,10 +16,10 @@ from serving.convert import to_content
 from serving.parsing import JsonRoute
 from serving.responses import json_response
 from serving.runtime import Runtime
-from serving.schemas import EmbedRequest
+from serving.schemas import ERRORS, EmbedRequest
 from serving.work import check_count, checked_dimension, convert_all, embed, naming, runtime_of
 
-router = APIRouter(tags=["native"], route_class=JsonRoute)
+router = APIRouter(tags=["native"], route_class=JsonRoute, responses=ERRORS)
 
 
 @router.post("/embed", response_model=list[list[float]])

@@ -6,9 +6,10 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 from serving.errors import RequestError
 from serving.playground import page
 from serving.runtime import Runtime
+from serving.schemas import ERRORS
 from serving.work import runtime_of
 
-router = APIRouter(tags=["playground"])
+router = APIRouter(tags=["playground"], responses=ERRORS)
 NO_GALLERY = RequestError(
     "there is no gallery: `omnivec serve` makes one of the corpus's test items shortly after its start",
     status=404,
