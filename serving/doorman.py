@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 import uvicorn.config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from serving.config import ConnectionLimits
 from serving.errors import RequestError
@@ -55,11 +55,12 @@ class Doorman(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._progress = _Progress(since=self.loop.time())
         self._timer: asyncio.TimerHandle | None = None
+        self._running: RequestResponseCycle | None = None
 
     @property
     def answering(self) -> bool:
         """Whether a request waits for its answer."""
-        return self.cycle is not None and not self.cycle.response_complete
+        return self._running is not None and not self._running.response_complete
 
     @property
     def idle_since(self) -> float | None:
@@ -78,6 +79,7 @@ class Doorman(HttpToolsProtocol):
         """Forget the connection."""
         if self._timer is not None:
             self._timer.cancel()
+        self._abandon()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -111,6 +113,22 @@ class Doorman(HttpToolsProtocol):
         """An answer has been given, perhaps before its request was complete."""
         self._progress.since = self.loop.time()
         super().on_response_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, and close; nobody waits for the answer of a request before it any more."""
+        self._abandon()
+        super().send_400_response(msg)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _abandon(self) -> None:
+        """Tell the request that runs that its caller has gone: uvicorn tells the last one that came instead."""
+        self.pipeline.clear()
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
 
     def _should_upgrade_to_ws(self) -> bool:
         return False  # there are no sockets here
@@ -173,13 +191,10 @@ class Doorman(HttpToolsProtocol):
 
     def _end(self, status: int, code: str, message: str) -> None:
         """Answer what is being asked with an error, and close."""
-        self.pipeline.clear()
-        if self.answering:
-            started, self.cycle.disconnected = self.cycle.response_started, True
-            self.cycle.message_event.set()
-            if started:
-                self.transport.abort()
-                return
+        has_begun = self.answering and self._running is not None and self._running.response_started
+        self._abandon()
+        if has_begun:
+            self.transport.abort()
         if self.transport.is_closing():
             return
         body = orjson.dumps(RequestError(message, status=status, code=code).body(""))
