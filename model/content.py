@@ -110,12 +110,12 @@ class Content:
         """Build a content from parts; a plain string stands for a text part."""
         return cls(tuple(text(p) if isinstance(p, str) else p for p in parts), task=task, title=title)
 
-    @property
+    @cached_property
     def modalities(self) -> frozenset[Modality]:
         """The set of modalities that occur in the parts."""
         return frozenset(p.modality for p in self.parts)
 
-    @property
+    @cached_property
     def kind(self) -> str:
         """``text``, ``image``, ..., or ``interleaved`` for a mixture: the label used in reports and drift."""
         kinds = self.modalities

@@ -5,7 +5,8 @@ Shape legend: N items, D embedding dimensions.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Hashable, Sequence
+from collections import Counter
+from collections.abc import Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -27,6 +28,7 @@ from serving.telemetry import Load, log, metrics
 from serving.tracing import RequestTrace, trace_batch
 
 T = TypeVar("T")
+K = TypeVar("K")
 PREPARED_TOGETHER = 16
 KILOBYTE = 1024
 
@@ -62,7 +64,12 @@ class _Job:
     caller: Caller
     ticket: Ticket
     seconds: float
-    done: int = 0
+    vectors: "Sequence[NDArray[np.float32] | asyncio.Future[NDArray[np.float32]]]" = ()
+
+    @property
+    def done(self) -> int:
+        """Items whose vectors are there."""
+        return sum(not isinstance(one, asyncio.Future) or (one.done() and not one.cancelled()) for one in self.vectors)
 
 
 class Embedder:
@@ -165,16 +172,13 @@ class Embedder:
         ready: list[Prepared | Known] = self._only_good(contents, prepared, job, tokens=[{}] * len(contents))
         tokens = [item.tokens for item in ready]
         job.ticket.correct(sum(batch_cost(item.tokens) for item in ready if isinstance(item, Prepared)))
-        pairs = zip(contents, ready, strict=True)
-        vectors: list[NDArray[np.float32] | Exception] = await _settle([self._vector(*pair, job) for pair in pairs])
-        good: list[NDArray[np.float32]] = self._only_good(contents, vectors, job, tokens=tokens)
+        job.vectors = [self._vector(*pair, job) for pair in zip(contents, ready, strict=True)]
+        good: list[NDArray[np.float32]] = self._only_good(contents, await _settle(job.vectors), job, tokens=tokens)
         vectors_ND = np.stack(good)
-        for content, vector_D, counts in zip(contents, vectors_ND, tokens, strict=True):
-            self._record(content, job.request_id, counts, vector_D=vector_D)
-            self._cache.put(content, Known(vector_D, counts))
+        self._keep(contents, vectors_ND, tokens, job)
         return Embedded(vectors_ND, tuple(tokens))
 
-    async def _prepared(self, content: Content, job: _Job) -> Prepared | Known:
+    def _prepared(self, content: Content, job: _Job) -> "Known | asyncio.Future[Prepared]":
         """What compute needs of a content, or what is known of it."""
         if self._limits.cache_items:
             known = self._cache.get(content)
@@ -184,19 +188,18 @@ class Embedder:
                 return known
         # The cost of decoding is not known before; bytes tell most of it, and short texts are prepared together.
         size = 1 + sum(len(part.data or part.text or "") for part in content.parts) // KILOBYTE
-        return await self._preparing(content, lambda: self._prepare.submit(content, size, client=job.caller.client))
+        return self._preparing(content.digest, lambda: self._prepare.submit(content, size, client=job.caller.client))
 
-    async def _vector(self, content: Content, item: Prepared | Known, job: _Job) -> NDArray[np.float32]:
+    def _vector(
+        self, content: Content, item: Prepared | Known, job: _Job
+    ) -> "NDArray[np.float32] | asyncio.Future[NDArray[np.float32]]":
         if isinstance(item, Known):
-            vector_D = item.vector_D
-        else:
-            caller, cost = job.caller, batch_cost(item.tokens)
-            vector_D = await self._computing(
-                content,
-                lambda: self._compute.submit(item, item.length, client=caller.client, cost=cost, tag=caller.trace),
-            )
-        job.done += 1
-        return vector_D
+            return item.vector_D
+        caller, cost = job.caller, batch_cost(item.tokens)
+        return self._computing(
+            content.digest,
+            lambda: self._compute.submit(item, item.length, client=caller.client, cost=cost, tag=caller.trace),
+        )
 
     def _prepare_all(self, contents: Sequence[Content]) -> list[Prepared | Exception]:
         """Prepare contents one by one, in a thread; a bad one is an exception in its place."""
@@ -207,7 +210,7 @@ class Embedder:
                 outcomes.append(self.engine.prepare(content))
             except Exception as error:
                 outcomes.append(error)
-            metrics().phase_seconds.labels("prepare", content.kind).observe(time.monotonic() - started)
+            metrics().phase("prepare", content.kind).observe(time.monotonic() - started)
         return outcomes
 
     def _only_good(
@@ -228,34 +231,33 @@ class Embedder:
             error = from_exception(outcome, index)
             if error.status >= 500:
                 log.error("item_failed", exc_info=outcome, extra={"request_id": job.request_id, "item": index})
-            self._record(content, job.request_id, tokens[index], error_code=error.code)
+            metrics().items.labels(content.kind, error.code).inc()
+            if self._capture is not None:
+                self._capture.record(Served(content, job.request_id, tokens[index], None, error.code))
             first = first or error
         if first is not None:
             raise first
         return good
 
-    def _record(
-        self,
-        content: Content,
-        request_id: str,
-        tokens: dict[Modality, int],
-        *,
-        vector_D: NDArray[np.float32] | None = None,
-        error_code: str | None = None,
+    def _keep(
+        self, contents: Sequence[Content], vectors_ND: NDArray[np.float32], tokens: list[dict[Modality, int]], job: _Job
     ) -> None:
-        metrics().items.labels(content.kind, error_code or "ok").inc()
-        if error_code is None:
-            for modality, count in tokens.items():
+        """Count, capture and remember what was embedded."""
+        for kind, count in Counter(content.kind for content in contents).items():
+            metrics().items.labels(kind, "ok").inc(count)
+        for modality in Modality:
+            if count := sum(counts.get(modality, 0) for counts in tokens):
                 metrics().tokens.labels(modality.value).inc(count)
-        if self._capture is not None:
-            self._capture.record(Served(content, request_id, tokens, vector_D, error_code))
+        for content, vector_D, counts in zip(contents, vectors_ND, tokens, strict=True):
+            self._cache.put(content, Known(vector_D, counts))
+            if self._capture is not None:
+                self._capture.record(Served(content, job.request_id, counts, vector_D))
 
     def _observe(self, stats: BatchStats[Prepared]) -> None:
-        phase = metrics().phase_seconds
-        kinds = {item.content.kind for item in stats.items}
-        phase.labels("compute", kinds.pop() if len(kinds) == 1 else "mixed").observe(stats.compute_seconds)
-        for item, seconds in zip(stats.items, stats.queue_seconds, strict=True):
-            phase.labels("queue", item.content.kind).observe(seconds)
+        kinds = [item.content.kind for item in stats.items]
+        metrics().phase("compute", kinds[0] if len(set(kinds)) == 1 else "mixed").observe(stats.compute_seconds)
+        for kind, seconds in zip(kinds, stats.queue_seconds, strict=True):
+            metrics().phase("queue", kind).observe(seconds)
         metrics().batch_items.observe(len(stats.items))
         metrics().batch_tokens.observe(stats.tokens)
         metrics().padding.inc(stats.padded_tokens - stats.tokens)
@@ -263,10 +265,16 @@ class Embedder:
         trace_batch(stats)
 
 
-async def _settle(work: Sequence[Awaitable[T]]) -> list[T | Exception]:
+async def _settle(work: "Sequence[K | asyncio.Future[T]]") -> list[K | T | Exception]:
     """Wait for all; exceptions are results, cancellation of the caller cancels all."""
-    outcomes = await asyncio.gather(*work, return_exceptions=True)
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException) and not isinstance(outcome, Exception):
-            raise outcome
-    return outcomes  # type: ignore[return-value]  # the loop above leaves no other BaseException
+    if futures := [one for one in work if isinstance(one, asyncio.Future)]:
+        for outcome in await asyncio.gather(*futures, return_exceptions=True):
+            if isinstance(outcome, BaseException) and not isinstance(outcome, Exception):
+                raise outcome
+    return [_outcome(one) if isinstance(one, asyncio.Future) else one for one in work]
+
+
+def _outcome(future: "asyncio.Future[T]") -> T | Exception:
+    error = future.exception()
+    assert error is None or isinstance(error, Exception)  # the others were raised above
+    return future.result() if error is None else error

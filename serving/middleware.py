@@ -49,7 +49,7 @@ class Exchange:
         if self.finishing is not None:
             since, kind = self.finishing
             now = time.monotonic()
-            metrics().phase_seconds.labels("finish", kind).observe(now - since)
+            metrics().phase("finish", kind).observe(now - since)
             if self.trace is not None:
                 self.trace.phase("finish", since, now)
 

@@ -1,10 +1,9 @@
 """Doing equal work once: while it runs, for all who wait for it; afterwards, for those who come soon."""
 
 import asyncio
-import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -18,8 +17,8 @@ R = TypeVar("R")
 
 @dataclass(eq=False)
 class _Work(Generic[R]):
-    task: "asyncio.Future[R]"
-    callers: int = 0
+    future: "asyncio.Future[R]"
+    callers: "set[asyncio.Future[R]]" = field(default_factory=set)
 
 
 class Shared(Generic[R]):
@@ -35,25 +34,38 @@ class Shared(Generic[R]):
         self._running: dict[Hashable, _Work[R]] = {}
         self._reused = reused
 
-    async def __call__(self, key: Hashable, start: Callable[[], Awaitable[R]]) -> R:
-        """Result of the work, or its exception."""
+    def __call__(self, key: Hashable, start: Callable[[], Awaitable[R]]) -> "asyncio.Future[R]":
+        """A future of the caller's own for the work's result or exception; to cancel it is to go away."""
         work = self._running.get(key)
         if work is None:
             work = self._running[key] = _Work(asyncio.ensure_future(start()))
-            work.task.add_done_callback(partial(self._ended, key, work))
+            work.future.add_done_callback(partial(self._ended, key, work))
         else:
             self._reused()
-        work.callers += 1
-        try:
-            return await asyncio.shield(work.task)
-        finally:
-            work.callers -= 1
-            if work.callers == 0 and not work.task.done():
-                self._forget(key, work)  # nobody may join what is being cancelled
-                work.task.cancel()
+        caller: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        work.callers.add(caller)
+        caller.add_done_callback(partial(self._left, key, work))
+        return caller
 
-    def _ended(self, key: Hashable, work: _Work[R], _: "asyncio.Future[R]") -> None:
+    def _ended(self, key: Hashable, work: _Work[R], future: "asyncio.Future[R]") -> None:
         self._forget(key, work)
+        for caller in work.callers:
+            if caller.done():
+                continue
+            if future.cancelled():
+                caller.cancel()
+            elif (error := future.exception()) is not None:
+                caller.set_exception(error)
+            else:
+                caller.set_result(future.result())
+
+    def _left(self, key: Hashable, work: _Work[R], caller: "asyncio.Future[R]") -> None:
+        if work.future.done():
+            return
+        work.callers.discard(caller)
+        if not work.callers:
+            self._forget(key, work)  # nobody may join what is being cancelled
+            work.future.cancel()
 
     def _forget(self, key: Hashable, work: _Work[R]) -> None:
         if self._running.get(key) is work:
@@ -77,13 +89,13 @@ class VectorCache:
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._known: OrderedDict[bytes, Known] = OrderedDict()
+        self._known: OrderedDict[str, Known] = OrderedDict()
 
     def get(self, content: Content) -> Known | None:
         """What is known of a content."""
         if not self._capacity:
             return None
-        key = _key(content)
+        key = content.digest
         if key in self._known:
             self._known.move_to_end(key)
         return self._known.get(key)
@@ -92,13 +104,8 @@ class VectorCache:
         """Remember a content, and forget the one that was not asked for longest."""
         if not self._capacity:
             return
-        key = _key(content)
+        key = content.digest
         self._known[key] = known
         self._known.move_to_end(key)
         while len(self._known) > self._capacity:
             self._known.popitem(last=False)
-
-
-def _key(content: Content) -> bytes:
-    parts = [[part.modality.value, part.digest] for part in content.parts]
-    return hashlib.blake2b(repr((content.task, content.title, parts)).encode(), digest_size=16).digest()

@@ -8,7 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prometheus_client import Histogram
 
 LOGGER_NAME = "omnivec.serving"
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -48,6 +51,7 @@ class Metrics:
             ["phase", "kind"],
             buckets=SECONDS,
         )
+        self._phases: dict[tuple[str, str], Histogram] = {}
         self.items = Counter("omnivec_items_total", "Items by kind and outcome", ["kind", "outcome"])
         self.dropped = Counter(
             "omnivec_items_dropped_total", "Items of requests that ended early, unfinished by then", ["why"]
@@ -70,6 +74,13 @@ class Metrics:
             field: Gauge(f"omnivec_{name}", text, multiprocess_mode="livesum") for name, (field, text) in gauges.items()
         }
         self._watched: dict[object, Callable[[], Load]] = {}
+
+    def phase(self, name: str, kind: str) -> "Histogram":
+        """Seconds of a phase; looked up once, since each item observes some."""
+        known = self._phases.get((name, kind))
+        if known is None:
+            known = self._phases[name, kind] = self.phase_seconds.labels(name, kind)
+        return known
 
     def watch(self, owner: object, load: Callable[[], Load]) -> None:
         """Let the gauges show the load of an owner, together with that of the others."""

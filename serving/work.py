@@ -108,7 +108,7 @@ async def convert_all(items: Sequence[T], convert: Callable[[T], Content], runti
             try:
                 content = convert(item)
                 runtime.engine.check(content)
-                hash(content)  # kept by its bytes, so that the event loop need not go through them
+                _ = content.digest  # kept, so that the event loop need not go through the bytes
             except ValueError as error:
                 raise from_exception(error, index) from error
             contents.append(content)

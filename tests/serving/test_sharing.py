@@ -32,7 +32,7 @@ def test_equal_work_runs_once_and_the_next_time_again() -> None:
             return started
 
         shared: Shared[int] = Shared()
-        callers = [asyncio.create_task(shared("a", slow)) for _ in range(5)]
+        callers = [shared("a", slow) for _ in range(5)]
         await asyncio.sleep(0)
         go.set()
         assert await asyncio.gather(*callers) == [1] * 5
@@ -74,7 +74,7 @@ def test_who_leaves_takes_nothing_from_the_others_and_the_last_ends_the_work(lea
             return 7
 
         shared: Shared[int] = Shared()
-        callers = [asyncio.create_task(shared("a", slow)) for _ in range(5)]
+        callers = [shared("a", slow) for _ in range(5)]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         for number in leaving:
