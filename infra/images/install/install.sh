@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs inside a build: install.sh LIST puts one list of pins.py into /opt/omnivec; "wheel" puts Omnivec itself there.
+# Runs inside a build: install.sh LIST puts one list of packages into /opt/omnivec; "wheel" puts Omnivec itself there.
 set -eu
 list=${1:?usage: install.sh LIST}
 python=/opt/omnivec/bin/python
@@ -15,8 +15,12 @@ if [ "$list" = wheel ]; then
     # `omnivec package` puts the same wheel into a Bento.
     install -D -m 0444 -t /opt/omnivec/share/omnivec /dist/*.whl
 else
-    set -- --constraint /pins/constraints.txt --requirement "/pins/$list.txt"
-    if [ "$list" = torch ] && [ -n "${TORCH_INDEX:-}" ]; then set -- "$@" --index-url "$TORCH_INDEX"; fi
+    set -- --requirement "/pins/$list.txt" --constraint /pins/constraints.txt
+    if [ "$list" != torch ]; then
+        set -- "$@" --no-deps  # the lists are complete
+    elif [ -n "${TORCH_INDEX:-}" ]; then
+        set -- "$@" --index-url "$TORCH_INDEX"
+    fi
     for wheel in /wheels/*.whl; do
         if [ -e "$wheel" ]; then set -- "$@" --find-links /wheels; break; fi
     done
