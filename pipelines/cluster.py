@@ -14,7 +14,8 @@ HOME_MOUNT = "/var/lib/omnivec"
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - a mount point, not a file of ours
 RUN_ID_LABEL = "pipeline/runid"  # that Kubeflow Pipelines puts on every pod of a run
 
-# Which image a component runs in: the target of infra/images/Containerfile that holds what it needs.
+# Which image a component runs in: the smallest target of infra/images/Containerfile that holds what it needs. Target
+# ``pipeline`` holds everything, ``serve`` is for no step.
 TARGETS = {
     "validate": "data",
     "audit": "data",
@@ -26,10 +27,10 @@ TARGETS = {
     "evaluate": "train",
     "export": "train",
     "register": "train",
-    "serve_check": "serve",
+    "serve_check": "pipeline",
     "gate": "train",
-    "drift": "serve",
-    "report": "pipeline",
+    "drift": "pipeline",
+    "report": "data",
 }
 STAGES = ("align", "finetune", "distill", "mine", "soup")
 TRAINING = ("align", "finetune", "distill")
@@ -146,8 +147,8 @@ class Mounted(Config):
 class Security(Config):
     """Who the process of a step is. Kubeflow Pipelines drops all privileges itself."""
 
-    run_as_user: int = Field(1000, ge=1)
-    run_as_group: int = Field(1000, ge=1)
+    run_as_user: int = Field(10001, ge=1, description="10001 is that of our images")
+    run_as_group: int = Field(10001, ge=1)
 
 
 class Images(Config):
@@ -155,7 +156,6 @@ class Images(Config):
 
     data: str | None = None
     train: str | None = None
-    serve: str | None = None
     pipeline: str | None = None
 
 
@@ -242,6 +242,10 @@ class ClusterConfig(Config):
     def image_of(self, component: str) -> str:
         """Image of a component."""
         return str(getattr(self.images, TARGETS[component]) or self.image)
+
+    def image_of_launcher(self) -> str:
+        """Image of a step that starts a TrainJob: it needs the client of Kubeflow Trainer, the nodes do not."""
+        return self.images.pipeline or self.image
 
     def all_images(self) -> list[str]:
         """Every image that steps run in."""

@@ -37,13 +37,15 @@ from pipelines.plan import Graph
 PIPELINE = "omnivec-training"
 
 
-def build(config: RunConfig, image: Callable[[str], str], cluster: ClusterConfig | None = None) -> Graph:
+def build(
+    config: RunConfig, image: Callable[[str], str], cluster: ClusterConfig | None = None, *, fresh: bool = False
+) -> Graph:
     """Wire the steps of a run.
 
     The pipeline has two parameters: ``corpus``, where the shards are, and ``corpus_digest``, the identity of their
     content, which makes a step's cache key follow the content and not the path.
     """
-    graph = Graph(image, cluster)
+    graph = Graph(image, cluster, fresh)
     whole = {"name": PIPELINE, "description": f"Train, evaluate, register and check {config.registry.name}"}
 
     @dsl.pipeline(**whole, pipeline_config=pipeline_config(cluster))
@@ -82,7 +84,7 @@ def add_steps(graph: Graph, config: RunConfig, corpus: Any, corpus_digest: Any) 
 def add_stages(graph: Graph, config: RunConfig, start: Any, shared: dict[str, Any]) -> Any:
     """Chain the stages: mining changes the corpus of later ones, a soup gets the models around its predecessor."""
     before = after = start
-    launch = launched(config.launch, graph.cluster, graph.image("train"))
+    launch = launched(config.launch, graph.cluster, graph.image)
     for name, stage in zip(stage_names(config), config.stages, strict=True):
         contents = contents_of(stage)
         if isinstance(stage, MineConfig):

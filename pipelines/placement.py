@@ -1,9 +1,13 @@
 """Put the cluster section of a recipe on the tasks of a compiled pipeline."""
 
+from collections.abc import Callable
 from typing import Any
 
 from components.train.config import LaunchConfig
 from pipelines.cluster import HOME_MOUNT, RUN_ID_LABEL, SHARED_MEMORY, ClusterConfig, Mounted, Resources
+from pipelines.config import RunConfig
+
+NODES = "nodes"
 
 
 def place(task: Any, cluster: ClusterConfig, step: str, component: str) -> None:
@@ -29,6 +33,15 @@ def place(task: Any, cluster: ClusterConfig, step: str, component: str) -> None:
         kubernetes.add_pod_annotation(task, key, value)
 
 
+def image_of(config: RunConfig, component: str) -> str:
+    """Image of a component, or of the ``nodes`` of a TrainJob."""
+    if component == NODES:
+        return config.cluster.image_of("train")
+    if component == "train" and config.launch.backend == "trainjob":
+        return config.cluster.image_of_launcher()
+    return config.cluster.image_of(component)
+
+
 def pipeline_config(cluster: ClusterConfig | None) -> Any:
     """Settings of the whole run; None where there is nothing to say."""
     from kfp import dsl
@@ -39,13 +52,13 @@ def pipeline_config(cluster: ClusterConfig | None) -> Any:
     return dsl.PipelineConfig(**{name: round(3600 * hours) for name, hours in seconds.items() if hours is not None})
 
 
-def launched(launch: LaunchConfig, cluster: ClusterConfig | None, image: str) -> LaunchConfig:
+def launched(launch: LaunchConfig, cluster: ClusterConfig | None, image: Callable[[str], str]) -> LaunchConfig:
     """A TrainJob on the volume, the nodes and in the queue of the cluster section, where it names none of its own."""
     if cluster is None or launch.backend != "trainjob":
         return launch
     nodes = cluster.on_gpu_nodes(Resources()) if launch.trainjob.gpus != 0 else Resources()
     found = {
-        "image": image,
+        "image": image(NODES),
         "claim": cluster.home_claim,
         "mount": HOME_MOUNT if cluster.home_claim else None,
         "queue": cluster.queue,

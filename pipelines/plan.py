@@ -37,12 +37,14 @@ class Graph:
     Attributes:
         image: gives the container image of a component.
         cluster: resources and storage of the steps; None for a local run.
+        fresh: nothing is taken from the cache.
         steps: the plan, in order; the report at the end is none of them.
         pipeline: the kfp pipeline, once built.
     """
 
     image: Callable[[str], str]
     cluster: ClusterConfig | None = None
+    fresh: bool = False
     steps: list[PlannedStep] = field(default_factory=list)
     pipeline: Any = None
 
@@ -55,7 +57,7 @@ class Graph:
         planned = PlannedStep(name or kind, kind, task.name)
         task.set_display_name(planned.name)
         task.set_container_image(self.image(kind))
-        task.set_caching_options(planned.cached)
+        task.set_caching_options(planned.cached and not self.fresh)
         if self.cluster is not None:
             place(task, self.cluster, planned.name, kind)
         if kind != REPORT:

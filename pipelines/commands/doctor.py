@@ -1,4 +1,4 @@
-"""``omnivec doctor``: is this machine ready, and if not, what to do."""
+"""``omnivec doctor``: is this machine ready, and if not, what to do. With ``--cluster``: is a cluster?"""
 
 import importlib
 import os
@@ -8,6 +8,21 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.commands.connection import (
+    POD_MARK,
+    Authority,
+    CookieFile,
+    Host,
+    Namespace,
+    TokenFile,
+    access_of,
+    refused,
+)
+from pipelines.commands.options import Overrides, Recipe
 
 PYTHON = (3, 11)
 PACKAGES = ("torch", "transformers", "lightning", "kfp", "mlflow", "mteb", "bentoml", "evidently", "onnxruntime")
@@ -103,3 +118,41 @@ def report(checks: Iterator[Check], say: Callable[[str], None]) -> bool:
             say(f"     -> {check.next}")
             fine = False
     return fine
+
+
+def doctor(
+    port: Annotated[int, typer.Option(envvar="PORT", help="Port that the service would use.")] = 3000,
+    cluster: Annotated[bool, typer.Option("--cluster", help="Check the cluster for a recipe instead.")] = False,
+    recipe: Recipe = "quickstart",
+    set_: Overrides = None,
+    context: Annotated[str | None, typer.Option(help="Context of the kubeconfig.")] = None,
+    host: Host = None,
+    namespace: Namespace = None,
+    token_file: TokenFile = None,
+    cookie_file: CookieFile = None,
+    ca: Authority = None,
+) -> None:
+    """Check that this machine, or a cluster, is ready, and say what to do where it is not."""
+    if not cluster:
+        from components.environment import Environment
+
+        fine = report(examine(Environment.from_env().home, port), typer.echo)
+    else:
+        from pipelines.access import ClusterError
+        from pipelines.advice import advice
+        from pipelines.commands.doctor_cluster import examine_cluster
+        from pipelines.kube import api_client
+        from pipelines.recipe import load
+
+        config = load(recipe, set_ or ())
+        space = namespace or config.cluster.namespace
+        known = bool(host) or POD_MARK.is_file()
+        access = access_of(host, space, token_file, cookie_file, ca) if known else None
+        try:
+            fine = report(examine_cluster(api_client(context), config, access, space), typer.echo)
+        except ClusterError as error:
+            raise refused(error) from error
+        for sentence in advice(config):
+            typer.echo(f"note {sentence}")
+    if not fine:
+        raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""Commands on whole runs: run, compile, submit, config."""
+"""Commands on whole runs: run, compile, config."""
 
 import json
 from typing import Annotated
@@ -8,7 +8,6 @@ import typer
 from pipelines.commands.options import Image, Output, Overrides, Recipe
 
 INTERRUPTED = 130
-NO_CLUSTER = 3
 
 
 def run(
@@ -42,38 +41,19 @@ def run(
 
 def compile_(recipe: Recipe = "quickstart", set_: Overrides = None, image: Image = None, output: Output = None) -> None:
     """Compile the training pipeline to the YAML of Kubeflow Pipelines."""
+    from pipelines.advice import advice
     from pipelines.compiled import compile_yaml
     from pipelines.recipe import load
 
-    text = compile_yaml(load(recipe, set_ or ()), image)
+    wanted = load(recipe, set_ or ())
+    for sentence in advice(wanted, image):
+        typer.echo(f"warning: {sentence}", err=True)
+    text = compile_yaml(wanted, image)
     if output is None:
         typer.echo(text, nl=False)
     else:
         output.write_text(text, encoding="utf-8")
         typer.echo(f"wrote {output}", err=True)
-
-
-def submit(
-    host: Annotated[str, typer.Option(help="Address of Kubeflow Pipelines, such as http://127.0.0.1:8080.")],
-    recipe: Recipe = "quickstart",
-    set_: Overrides = None,
-    image: Image = None,
-) -> None:
-    """Start the training pipeline on a cluster. Exit code 3: no cluster answers."""
-    from components.corpora import pin_corpus
-    from pipelines.compiled import ClusterError
-    from pipelines.compiled import submit as submit_run
-    from pipelines.recipe import load
-
-    config = load(recipe, set_ or ())
-    corpus = pin_corpus(config.corpus, elsewhere=True)
-    config = config.model_copy(update={"corpus": corpus.name})
-    try:
-        run_id = submit_run(config, host, image=image, corpus_digest=corpus.digest)
-    except ClusterError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(NO_CLUSTER) from error
-    typer.echo(f"{host.rstrip('/')}/#/runs/details/{run_id}")
 
 
 def config(
