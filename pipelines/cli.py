@@ -5,7 +5,7 @@ import sys
 import typer
 
 from model.errors import OmnivecError
-from pipelines.commands import data, doctor, fetch, keys, pipeline, registry, runs, schedule, serve, steps
+from pipelines.commands import bento, data, doctor, fetch, keys, pipeline, registry, runs, schedule, serve, steps
 
 app = typer.Typer(
     name="omnivec",
@@ -26,6 +26,7 @@ app.command("export")(steps.export)
 app.command("embed")(steps.embed)
 app.command("drift")(steps.drift)
 app.command("serve")(serve.serve)
+app.command("bento")(bento.bento)
 app.command("fetch")(fetch.fetch)
 app.command("promote")(registry.promote)
 app.command("doctor")(doctor.doctor)
