@@ -18,7 +18,7 @@ from serving.errors import RequestError
 
 CHARS_PER_TOKEN = 4
 FREE_SHARE = 3.0
-"""A client may hold so many times what is free: alone three quarters of the queue, so that there is room for others."""
+"""A client may hold so many times what it leaves free: alone three quarters of the queue."""
 MEMORY_SECONDS = 10.0
 LEAST_MEASURED_SECONDS = 0.5
 OPTIMISM = 2.0
@@ -129,10 +129,10 @@ class Admission:
             raise self._refusal(
                 f"the service holds {held.work:.0f} of at most {limits.queue_tokens} tokens", "queue_tokens"
             )
-        share = FREE_SHARE * (limits.queue_items - held.items)
-        if mine.items and mine.items + items > share:
+        free = limits.queue_items - held.items - items
+        if mine.items and mine.items + items > FREE_SHARE * free:
             raise self._refusal(
-                f"you have {mine.items} items in the service and may have {max(0, int(share))} while it is so full",
+                f"you have {mine.items} items in the service, and {items} more would leave too little room for others",
                 "client_share",
                 mine.work,
             )

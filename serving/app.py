@@ -15,19 +15,23 @@ from serving.middleware import RequestMiddleware
 from serving.responses import install_handlers
 from serving.routes import ROUTES
 from serving.telemetry import log, metrics
-from serving.tracing import open_tracing
+from serving.tracing import Tracing, open_tracing
 
 SHOW_SECONDS = 0.5
 DESCRIPTION = "Text, image, audio, video and any mix of them, as vectors of one space."
 
 
-def create_app(host: ModelHost) -> FastAPI:
+def create_app(host: ModelHost, tracing: Tracing | None = None) -> FastAPI:
     """Build the app. The host may still be loading: routes answer 503 until it is ready.
+
+    Args:
+        host: what is served.
+        tracing: where traces go; by default what the configuration says.
 
     Raises:
         ConfigError: the keys file cannot be read, or tracing is configured and its exporter is not installed.
     """
-    tracing = open_tracing(host.config.tracing)
+    tracing = tracing or open_tracing(host.config.tracing)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
