@@ -10,7 +10,7 @@ import argparse
 import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.rows import BenchmarkError, Row, MissingPeerError
+from benchmarks.rows import BenchmarkError, MissingPeerError, Row
 from benchmarks.serving_load import Load
 from benchmarks.serving_sides import Service, ceiling, fleet
 from benchmarks.setting import Setting
@@ -227,8 +227,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="picture to write; the figures go beside it as JSON")
     parser.add_argument("--kinds", nargs="+", default=["texts", "images", "audio"])
     parser.add_argument("--clients", nargs="+", type=int, default=TEXT_CLIENTS)
+    parser.add_argument("--items", type=int, help="inputs of each kind; fewer for a first look")
     arguments = parser.parse_args()
     setting = setting_of(arguments)
+    if arguments.items:
+        setting = replace(setting, **dict.fromkeys(("texts", "pictures", "sounds"), arguments.items))
     rows: list[Row] = []
     cells: list[Cell] = []
     for (kind, clients), peers in PLAN.items():

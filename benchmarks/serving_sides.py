@@ -7,8 +7,10 @@ does nothing.
 import atexit
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -131,6 +133,8 @@ def fleet(setting: Setting) -> Fleet:
     """The sides of a setting; stopped when the benchmark ends."""
     made = Fleet(setting)
     atexit.register(made.close)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # else nothing is stopped at exit
     return made
 
 
@@ -147,6 +151,7 @@ def our_service(setting: Setting, backend: Backend) -> Iterator[Service]:
         artifact=setting.exported.resolve(),
         backend=backend,
         port=free_port(),
+        threads=setting.threads,
         capture=CaptureConfig(directory=directory / "captures"),
     )
     with environment(setting), running(config, directory) as server:
@@ -182,7 +187,7 @@ def infinity_service(setting: Setting) -> Iterator[Service]:
         "url-prefix": "/v1",
         "log-level": "error",
     }
-    command = [str(setting.infinity.with_name("infinity_emb")), "v2", "--no-bettertransformer"]
+    command = [str(setting.infinity.with_name("infinity_emb")), "v2", "--no-bettertransformer", "--no-model-warmup"]
     command += [word for name, value in options.items() for word in (f"--{name}", str(value))]
     yield from process(setting, "infinity", command, "/v1/models")
 
