@@ -1,12 +1,14 @@
 """Mined against random negatives: ``python -m benchmarks.mining --out DIR`` (``--toy`` for a minute on any machine).
 
 The same start, the same steps, the same records in the same batches; arms differ in the negatives of the records only:
-none, random ones that the corpus does not call right, mined ones, and the best ranked without the rules on scores
-(``unruled``). A record has as many random negatives as mined ones. What is measured is nDCG@10 on the test split, by
-task and over tasks, as a paired difference with a bootstrap over groups.
+none, random ones that the corpus does not call right, random ones in the language of the query (``language``), mined
+ones, and the best ranked without the rules on scores (``unruled``). A record has as many random negatives as mined
+ones; random ones are drawn anew for each seed. What is measured is nDCG@10 on the test split, by task and over tasks,
+as a paired difference with a bootstrap over groups.
 
 Towers, projectors and trunk are frozen and the head learns, so every content is pooled once for all arms and a step
-costs milliseconds. Pictures are given to the trunk by projectors that a short align stage trained before.
+costs milliseconds. Sounds and pictures are given to the trunk by projectors that a short align stage trained before,
+or by those of ``--start``. Batches are small: that is where negatives are scarce, and mined ones matter.
 
 Shape legend: N contents, H trunk width, D dimensions, Q queries, P documents.
 """
@@ -42,22 +44,29 @@ from data.sampling import TaskSampler
 from model.content import Modality
 from model.evaluation.bootstrap import bootstrap_mean, paired_difference
 from model.evaluation.metrics import ndcg_at, rank_queries
+from model.features import FeatureStore
 from model.files import whole_file
 from model.training.config import StageConfig
 from model.training.stage import run_stage
 from model.unified.encoder import UnifiedEncoder
 
 CORPUS = Path(__file__).resolve().parents[1] / "data" / "starter"
-MINED = (
-    MineTask(name="text_to_image", languages=("en",)),
-    MineTask(name="bitext", within=("languages",)),
-    MineTask(name="heading_to_passage", within=("languages",)),
-    MineTask(name="docstring_to_code"),
-)
+MINED = {
+    task.name: task
+    for task in (
+        MineTask(name="speech_to_text"),
+        MineTask(name="text_to_image", languages=("en",)),
+        MineTask(name="bitext", within=("languages",)),
+        MineTask(name="heading_to_passage", within=("languages",)),
+        MineTask(name="docstring_to_code"),
+    )
+}
+# Of the tasks that the trunk cannot do before a projector has learned: members of a batch, temperature, projector.
+ALIGNED = {"speech_to_text": (96, 0.03, "audio"), "text_to_image": (128, 0.04, "image")}
 # Small ones, as those of a large model are: the larger a batch, the more hard negatives it holds anyway.
-BATCH_SIZE = 12
-HEAD_RATE = 1e-4
-ARMS = ("none", "random", "mined", "unruled")
+BATCH_SIZE = 8
+HEAD_RATE = 3e-4
+ARMS = ("none", "random", "language", "mined", "unruled")
 NEGATIVES = 4
 K = 10
 SAMPLING = SamplingConfig(english_queries=300, other_queries=150, documents=500)
@@ -72,37 +81,38 @@ class Scores:
     groups_Q: tuple[str, ...]
 
 
-def aligned(artifact: Path, corpus: Path, scratch: Path, steps: int) -> UnifiedEncoder:
-    """The initial weights with projectors for pictures that have seen some captions, and a store of their features."""
+def aligned(artifact: Path, corpus: Path, scratch: Path, names: Sequence[str], steps: int) -> Path:
+    """The initial weights with projectors that have seen some pairs of each task, beside a store of their features."""
     from components.features.config import FeaturesConfig
     from components.features.run import run as build
     from components.train.config import TrainConfig
     from components.train.run import run as train
-    from model.features import FeatureStore
 
+    own = {name: ALIGNED[name] for name in names if name in ALIGNED}
+    if not own:
+        return artifact
     features, start = scratch / "features", scratch / "start"
     if not (features / "index.json").is_file():
         build(FeaturesConfig(), dataset=corpus, model=artifact, output=features)
-    task = {"name": "text_to_image", "batch_size": 128, "languages": ["en"]}
     stage = {
         "kind": "align",
-        "steps": steps,
-        "tasks": [task],
-        "trainable": {"projectors.image": 1e-3},
-        "temperature": 0.04,
+        "steps": steps * len(own),
+        "tasks": [
+            {"name": name, "batch_size": size, "temperature": heat, "languages": MINED[name].languages}
+            for name, (size, heat, _) in own.items()
+        ],
+        "trainable": {"head": 3e-4, **{f"projectors.{projector}": 1e-3 for _, _, projector in own.values()}},
     }
     if not (start / "config.json").is_file():
         paths = {"dataset": corpus, "model": artifact, "features": features}
         train(TrainConfig.parse({"stage": stage}), **paths, checkpoints=scratch / "align", output=start)
-    encoder = UnifiedEncoder.load(start).eval()
-    encoder.use_features(FeatureStore.open(features))
-    return encoder
+    return start
 
 
 def negatives_of(
-    pool: Pool, knowledge: Knowledge, rules: Rules, looks: Looks, seed: int
+    pool: Pool, knowledge: Knowledge, rules: Rules, looks: Looks
 ) -> tuple[dict[str, dict[str, tuple[ContentRef, ...]]], float]:
-    """Negatives by arm and record, and the seconds that mining took."""
+    """Negatives by arm and record but for the random ones, and the seconds that mining took."""
     started = time.perf_counter()
     miner = Miner(pool, knowledge, rules, exact_below=100_000, looks=looks)
     mined = assign(pool, miner(), rules, miner.verdicts)
@@ -113,7 +123,6 @@ def negatives_of(
     counts = {name: len(found) for name, found in mined.items()}
     found = {
         "none": dict.fromkeys(mined, ()),
-        "random": _random(pool, knowledge, counts, seed),
         "mined": {name: _refs(own) for name, own in mined.items()},
         "unruled": {name: _refs(own[: counts[name]]) for name, own in unruled.items()},
     }
@@ -144,7 +153,9 @@ def _random(
     return found
 
 
-def trained(pooler: Pooler, records: Sequence[Record], *, hard: int, steps: int, seed: int) -> UnifiedEncoder:
+def trained(
+    pooler: Pooler, records: Sequence[Record], tasks: Sequence[MineTask], *, hard: int, steps: int, seed: int
+) -> UnifiedEncoder:
     """The start with a head that has learned from ``records``."""
     stage = StageConfig.parse(
         {
@@ -157,7 +168,7 @@ def trained(pooler: Pooler, records: Sequence[Record], *, hard: int, steps: int,
                     "languages": task.languages,
                     "hard_negatives": hard,
                 }
-                for task in MINED
+                for task in tasks
             ],
             "trainable": {"head": HEAD_RATE},
             "temperature": 0.03,
@@ -215,8 +226,11 @@ def _joined(scores: Mapping[str, Scores], names: Sequence[str]) -> Scores:
 
 def compare(arguments: argparse.Namespace, artifact: Path, corpus: Path, scratch: Path) -> dict[str, Any]:
     """The whole comparison."""
-    names = [task.name for task in MINED]
-    encoder = aligned(artifact, corpus, scratch, arguments.align_steps)
+    names, tasks = list(arguments.tasks), [MINED[name] for name in arguments.tasks]
+    start = arguments.start or aligned(artifact, corpus, scratch, names, arguments.align_steps)
+    encoder = UnifiedEncoder.load(start).eval()
+    if (features := arguments.features or scratch / "features").is_dir():
+        encoder.use_features(FeatureStore.open(features))
     train, test = Corpus(corpus, splits=("train",), tasks=names), Corpus(corpus, splits=("test",), tasks=names)
     pooler = Pooler(encoder, train)
     sets = [s for s in build_sets(test, [TASKS[n] for n in names], SAMPLING) if _english(s)]
@@ -224,13 +238,15 @@ def compare(arguments: argparse.Namespace, artifact: Path, corpus: Path, scratch
     pooler.add([c for s in sets for side in (s.queries, s.documents) for c in side], "test contents")
     rules = Rules.parse({"number": NEGATIVES, **json.loads(arguments.rules)})
     knowledge, looks = Knowledge(train.records), Looks(train.content, rules.alike or 0)
+    pools = [embed_pool(pool_of(task, train.records, knowledge), pooler) for task in tasks]
+    alike = [task.model_copy(update={"within": ("languages",)}) for task in tasks]
+    scoped = [pool_of(task, train.records, knowledge) for task in alike]
     negatives: dict[str, dict[str, tuple[ContentRef, ...]]] = {arm: {} for arm in ARMS}
     mining = 0.0
-    for task in MINED:
-        pool = embed_pool(pool_of(task, train.records, knowledge), pooler)
-        found, seconds = negatives_of(pool, knowledge, rules, looks, seed=0)
+    for pool in pools:
+        found, seconds = negatives_of(pool, knowledge, rules, looks)
         mining += seconds
-        for arm in ARMS:
+        for arm in found:
             negatives[arm] |= found[arm]
     own = [record for record in train.records if record.id in negatives["none"]]
     # Mining takes texts that differ in case for one; a record has its own.
@@ -240,12 +256,18 @@ def compare(arguments: argparse.Namespace, artifact: Path, corpus: Path, scratch
     scores: dict[str, list[dict[str, Scores]]] = {"start": [evaluated(pooler, encoder, sets)]}
     spent: dict[str, float] = {}
     for seed in range(arguments.seeds):
+        counts = {name: len(refs) for name, refs in negatives["mined"].items()}
+        for arm, drawn in (("random", pools), ("language", scoped)):
+            negatives[arm] = {n: r for pool in drawn for n, r in _random(pool, knowledge, counts, seed).items()}
         for arm in ARMS if seed % 2 == 0 else ARMS[::-1]:
             records = [replace(record, negatives=negatives[arm][record.id]) for record in own]
             started = time.perf_counter()
-            learned = trained(pooler, records, hard=NEGATIVES, steps=arguments.steps, seed=seed)
+            learned = trained(pooler, records, tasks, hard=NEGATIVES, steps=arguments.steps, seed=seed)
             spent[arm] = spent.get(arm, 0.0) + time.perf_counter() - started
             scores.setdefault(arm, []).append(evaluated(pooler, learned, sets))
+            print(
+                f"seed {seed}, {arm}: " + ", ".join(f"{n} {v.values_Q.mean():.4f}" for n, v in scores[arm][-1].items())
+            )
     mean = {arm: {n: _mean([one[n] for one in found]) for n in names} for arm, found in scores.items()}
     return {
         "hardware": processor(),
@@ -283,7 +305,7 @@ def _artifact(arguments: argparse.Namespace, scratch: Path) -> Path:
     return target
 
 
-def _lean(corpus: Path, target: Path, groups: int | None, measured: str) -> Path:
+def _lean(corpus: Path, target: Path, groups: int | None, measured: str, names: Sequence[str]) -> Path:
     """Records of the tasks alone, of the languages that are mined for, so that no feature is made in vain.
 
     The split that is measured on is called test in what is written; the other one is left out.
@@ -295,7 +317,7 @@ def _lean(corpus: Path, target: Path, groups: int | None, measured: str) -> Path
         write_subset(corpus, target / "some", groups=groups)
         corpus = target / "some"
     for path in shard_paths(corpus):
-        kept = [r for r in read_records(path) if any(_wanted(r, task) for task in MINED)]
+        kept = [r for r in read_records(path) if any(_wanted(r, MINED[name]) for name in names)]
         if kept:
             used = {p.media for r in kept for c in (r.query, *r.positives) for p in c if p.media}
             splits = {"train": "train", measured: "test"}
@@ -311,13 +333,14 @@ def _wanted(record: Record, task: MineTask) -> bool:
 
 def table(result: Mapping[str, Any]) -> str:
     """The rows as Markdown."""
+    others = [arm for arm in ARMS if arm != "mined"]
     lines = [
-        f"| task | queries | start | {' | '.join(ARMS)} | mined - random | mined - none | mined - unruled |",
-        "|---|--:|--:|" + "--:|" * (len(ARMS) + 3),
+        f"| task | queries | start | {' | '.join(ARMS)} | {' | '.join(f'mined - {arm}' for arm in others)} |",
+        "|---|--:|--:|" + "--:|" * (len(ARMS) + len(others)),
     ]
     for row in result["rows"]:
         means = " | ".join(f"{row[arm]:.4f}" for arm in ("start", *ARMS))
-        apart = [row[f"mined - {arm}"] for arm in ("random", "none", "unruled")]
+        apart = [row[f"mined - {arm}"] for arm in others]
         ends = " | ".join(f"{d['value']:+.4f} ({d['low']:+.4f} to {d['high']:+.4f})" for d in apart)
         lines.append(f"| {row['task']} | {row['queries']} | {means} | {ends} |")
     return "\n".join(lines)
@@ -328,11 +351,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="directory for mining.json, mining.md and caches")
     parser.add_argument("--corpus", type=Path, default=CORPUS)
-    parser.add_argument("--model", help="artifact to start from; default: the initial weights")
+    parser.add_argument("--tasks", nargs="+", choices=list(MINED), default=["speech_to_text"], help="to mine for")
+    parser.add_argument("--model", help="artifact to align; default: the initial weights")
+    parser.add_argument("--start", type=Path, help="artifact that is aligned already, in place of aligning one")
+    parser.add_argument("--features", type=Path, help="what its towers made of the corpus, as a run keeps it")
     parser.add_argument("--groups", type=int, help="groups of each source, task and split; all when empty")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=300, help="of the finetune of each arm and seed")
-    parser.add_argument("--align-steps", type=int, default=200, help="of the projectors for pictures, before mining")
+    parser.add_argument("--steps", type=int, default=500, help="of the finetune of each arm and seed")
+    parser.add_argument("--align-steps", type=int, default=120, help="for each projector, before mining")
     parser.add_argument("--rules", default="{}", help="JSON of data.mining.config.Rules")
     parser.add_argument(
         "--split", choices=("test", "validation"), default="test", help="validation: to choose settings"
@@ -346,8 +372,9 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     corpus = arguments.out / "lean"
     if not corpus.is_dir():
-        corpus = _lean(arguments.corpus, arguments.out, arguments.groups, arguments.split)
-    result = compare(arguments, _artifact(arguments, arguments.out), corpus, arguments.out)
+        corpus = _lean(arguments.corpus, arguments.out, arguments.groups, arguments.split, arguments.tasks)
+    artifact = arguments.start or _artifact(arguments, arguments.out)
+    result = compare(arguments, artifact, corpus, arguments.out)
     for name, text in (("mining.json", json.dumps(result, indent=2)), ("mining.md", table(result))):
         with whole_file(arguments.out / name) as partial:
             partial.write_text(text + "\n", encoding="utf-8")
