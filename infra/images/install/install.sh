@@ -9,13 +9,14 @@ base=$(readlink -f "$python")  # has pip; the environment has none
 if [ -s /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi
 if [ -s /run/secrets/pip ]; then export PIP_CONFIG_FILE=/run/secrets/pip; fi
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_NO_INPUT=1
+export PIP_CACHE_DIR=/root/.cache/pip  # a mount; HOME would put it into the layer
 
 if [ "$list" = wheel ]; then
     "$base" -m pip --python "$python" install --quiet --no-index --no-deps --no-cache-dir /dist/*.whl
-    # `omnivec package` puts the same wheel into a Bento.
+    # `omnivec bento` puts the same wheel into a Bento.
     install -D -m 0444 -t /opt/omnivec/share/omnivec /dist/*.whl
 else
-    set -- --requirement "/pins/$list.txt" --constraint /pins/constraints.txt
+    set -- --requirement /pins/requirements.txt
     if [ "$list" != torch ]; then
         set -- "$@" --no-deps  # the lists are complete
     elif [ -n "${TORCH_INDEX:-}" ]; then
@@ -39,4 +40,4 @@ for package in matplotlib numpy onnx pandas pyarrow scipy sklearn statsmodels sy
 done
 rm -rf "$site/torch/include" "$site/pyarrow/include"
 if [ -d "$site/torch/bin" ]; then find "$site/torch/bin" -type f ! -name torch_shm_manager -delete; fi
-"$base" /pins/pins.py check "$python" /pins/requirements.lock
+if [ "$list" = wheel ]; then "$base" /install/pins.py check "$python" /requirements.lock; fi

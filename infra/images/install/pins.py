@@ -1,6 +1,6 @@
 """Runs inside a build, by the base's Python: files for pip, and a check of what was installed.
 
-``pins.py write TORCH DIRECTORY`` puts the locked versions to the names in DIRECTORY/lists.
+``pins.py write TORCH SOURCE OUTPUT`` puts the versions of SOURCE's lock to the names in SOURCE/lists.
 ``pins.py check PYTHON LOCK`` finds packages of that Python that are not the ones that the lock names.
 """
 
@@ -56,16 +56,24 @@ def installed_in(python: str) -> dict[str, str]:
     return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in pairs}
 
 
-def main(verb: str, first: str, second: str) -> None:
+def write(torch: str, source: Path, output: Path) -> None:
+    """A folder for each list, with what pip needs for it; the same list gives the same folder."""
+    exact = rules((source / "requirements.lock").read_text(encoding="utf-8"), torch)
+    for path in sorted((source / "lists").glob("*.txt")):
+        folder = output / path.stem
+        folder.mkdir(parents=True)
+        lines = [exact[name] for name in path.read_text(encoding="utf-8").split()]
+        # torch brings packages that its list has not; of the others two are built, by the locked setuptools.
+        bounds = list(exact.values()) if path.stem == "torch" else [exact["setuptools"]]
+        for name, content in (("requirements.txt", lines), ("constraints.txt", bounds)):
+            (folder / name).write_text("".join(f"{line}\n" for line in content), encoding="utf-8")
+
+
+def main(verb: str, *arguments: str) -> None:
     """Do what the command line says."""
     if verb == "write":
-        folder = Path(second)
-        exact = rules((folder / "requirements.lock").read_text(encoding="utf-8"), first)
-        for path in sorted((folder / "lists").glob("*.txt")):
-            names = path.read_text(encoding="utf-8").split()
-            (folder / path.name).write_text("".join(f"{exact[name]}\n" for name in names), encoding="utf-8")
-        (folder / "constraints.txt").write_text("".join(f"{line}\n" for line in exact.values()), encoding="utf-8")
-    elif found := strangers(installed_in(first), Path(second).read_text(encoding="utf-8")):
+        write(arguments[0], Path(arguments[1]), Path(arguments[2]))
+    elif found := strangers(installed_in(arguments[0]), Path(arguments[1]).read_text(encoding="utf-8")):
         raise SystemExit(f"not in requirements.lock: {', '.join(found)}; after a change of packages run make lock")
 
 
