@@ -1,6 +1,6 @@
 """What the pods of a run wrote, from the Kubernetes API."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from model.errors import ConfigError
@@ -52,7 +52,7 @@ def step_logs(
         yield from why_ended(pod)
 
 
-def step_of(pod: dict[str, Any], names: dict[str, str]) -> str | None:
+def step_of(pod: Mapping[str, Any], names: Mapping[str, str]) -> str | None:
     """Which of our steps a pod ran; None for the drivers of Kubeflow Pipelines.
 
     The label is ours; without it the node's name tells, as in ``omnivec-training-x7k.root.exit-handler-1.train-2.
@@ -64,7 +64,7 @@ def step_of(pod: dict[str, Any], names: dict[str, str]) -> str | None:
     parts = [part.partition("(")[0] for part in notes.get(NODE, "").split(".")]
     if len(parts) < 2 or parts[-1] != "executor":
         return None
-    return names.get(parts[-2], parts[-2])
+    return str(names.get(parts[-2], parts[-2]))
 
 
 def why_ended(pod: dict[str, Any]) -> Iterator[str]:

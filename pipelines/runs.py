@@ -285,4 +285,4 @@ def _seconds(item: Any) -> float | None:
     ended = getattr(item, "end_time", None) or getattr(item, "finished_at", None)
     if started is None or ended is None or ended.year < 1980:  # the server writes 1970 for "not yet"
         return None
-    return round(max(0.0, (ended - started).total_seconds()), 1)
+    return float(round(max(0.0, (ended - started).total_seconds()), 1))

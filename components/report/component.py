@@ -20,7 +20,8 @@ def report(
 
     environment = Environment.from_env()
     outputs = {"summary": Path(summary.path), "page": Path(page.path)}
-    words = {"state": status.state, "message": status.error_message or ""}
+    message = status.error_message or ""
     with step("report") as record:
-        ended = run(ReportConfig.parse(config), **words, **outputs, environment=environment)
+        wanted = ReportConfig.parse(config)
+        ended = run(wanted, state=status.state, message=message, environment=environment, **outputs)
         record.add(status=ended.status)

@@ -132,7 +132,8 @@ def _overview(items: list[Mapping[str, Any]], gpu_types: set[str]) -> str:
 
 def _way_out(items: list[Mapping[str, Any]], demand: Demand) -> str:
     """What keeps the pod off the node that comes nearest."""
-    near = min(((obstacles(node, demand), node["metadata"]["name"]) for node in items), default=([], ""), key=_count)
+    found = [(obstacles(node, demand), str(node["metadata"]["name"])) for node in items]
+    near = min(found, default=([], ""), key=lambda entry: len(entry[0]))
     if not near[0]:
         return f"add nodes: {demand.pods} have to run at the same time, or ask for fewer by launch.nodes"
     ways = "ask for less in cluster.steps"
@@ -141,7 +142,3 @@ def _way_out(items: list[Mapping[str, Any]], demand: Demand) -> str:
     elif any(text.startswith("not ") for text in near[0]):
         ways = "correct node_selector"
     return f"{near[1]} comes nearest and has {', '.join(near[0])}: {ways}, or add a node"
-
-
-def _count(entry: tuple[list[str], str]) -> int:
-    return len(entry[0])

@@ -1,6 +1,7 @@
 """``omnivec submit | runs | logs | cancel``: runs on a cluster."""
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -185,7 +186,7 @@ def _wait(connection: "Connection", access: "Access", run_id: str, every: float,
     raise typer.Exit(FAILED)
 
 
-def _change(task: dict[str, Any]) -> str:
+def _change(task: Mapping[str, Any]) -> str:
     took = f" in {duration(task['seconds'])}" if task["seconds"] is not None else ""
     return f"{task['step']}: {task['state']}{took}" + (f": {task['error']}" if task["error"] else "")
 
