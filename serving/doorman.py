@@ -114,6 +114,12 @@ class Doorman(HttpToolsProtocol):
         self._progress.since = self.loop.time()
         super().on_response_complete()
 
+    def shutdown(self) -> None:
+        """The service ends: requests that are here are answered, those that are still coming are not waited for."""
+        if self._progress.reading is Reading.BODY:
+            self._end(503, "shutting_down", "the service is stopping; try again")
+        super().shutdown()
+
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, and close; nobody waits for the answer of a request before it any more."""
         self._abandon()

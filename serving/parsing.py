@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 from starlette.responses import Response
 
 from serving.errors import RequestError
-from serving.responses import Refused
+from serving.responses import NOT_JSON, Refused
 
 MOST_MARKS = 400_000
 """Commas and brackets, those inside texts included: a thousand times what a full request of media has."""
@@ -54,6 +54,8 @@ class JsonRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handler(request: Request) -> Response:
+            if request.method == "POST" and "json" not in request.headers.get("content-type", ""):
+                raise NOT_JSON  # before its body is read
             return await handle(JsonRequest(request.scope, request.receive))
 
         return handler

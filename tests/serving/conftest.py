@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 from model.quantize import Quantizer
 from serving.app import create_app
 from serving.config import CaptureConfig, RequestLimits, ServingConfig
+from serving.doorman import Doorman
 from serving.dummy import DummyEncoder
 from serving.engine import Engine
 from serving.host import ModelHost
@@ -67,7 +68,7 @@ def client(make_client: Callable[..., TestClient]) -> TestClient:
 @contextmanager
 def _live(host: ModelHost) -> Iterator[str]:
     """The app on a real loopback port, in a thread: what clients other than the test client talk to."""
-    config = uvicorn.Config(create_app(host), host="127.0.0.1", port=0, log_level="error")
+    config = uvicorn.Config(create_app(host), http=Doorman, host="127.0.0.1", port=0, log_level="error")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

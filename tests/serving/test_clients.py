@@ -1,9 +1,13 @@
 """Real clients over a real loopback port: ours, and the official openai package."""
 
+import json
+import os
+import subprocess
 import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -21,6 +25,7 @@ from serving.host import ModelHost
 from serving.quantize import from_base64
 
 Live = Callable[[ModelHost], AbstractContextManager[str]]
+LLAMAINDEX = "OMNIVEC_LLAMAINDEX_PYTHON"
 MIXED = Content.of(image(b"12345"), "in red", audio(b"123"), video(b"1234567"))
 
 
@@ -68,6 +73,20 @@ def test_langchains_openai_embeddings(live_url: str) -> None:
     wanted = head / np.linalg.norm(head, axis=1, keepdims=True)
     assert np.allclose(embeddings.embed_documents(["four", "a longer one"]), wanted, atol=1e-6)
     assert np.allclose(embeddings.embed_query("four"), wanted[0], atol=1e-6)
+
+
+def test_llamaindexs_openai_embeddings(live_url: str) -> None:
+    python = os.environ.get(LLAMAINDEX)
+    if python is None:
+        pytest.skip(f"{LLAMAINDEX} names no Python that has LlamaIndex; see tests/serving/llamaindex_client.py")
+    script = Path(__file__).with_name("llamaindex_client.py")
+    found = subprocess.run([python, script, live_url, "4"], capture_output=True, text=True, timeout=240, check=False)
+    assert found.returncode == 0, found.stderr[-2000:]
+    answer = json.loads(found.stdout)
+    head = expected(Content.of("four"), Content.of("a longer one"))[:, :4]
+    wanted = head / np.linalg.norm(head, axis=1, keepdims=True)
+    assert np.allclose(answer["texts"], wanted, atol=1e-6)
+    assert np.allclose(answer["query"], wanted[0], atol=1e-6)
 
 
 def test_our_client_round_trip(live_url: str) -> None:

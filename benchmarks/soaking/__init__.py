@@ -1,0 +1,1 @@
+"""Parts of ``python -m benchmarks.soak``: good and hostile callers, what is watched meanwhile, and the report."""
