@@ -1,6 +1,10 @@
 """Steps in real containers: however one fails, the run fails; and what a step can reach."""
 
 import json
+import os
+import signal
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +14,7 @@ from kfp import dsl
 from components.environment import Environment
 from components.step import read_records
 from pipelines.cluster import ClusterConfig, Resources
-from pipelines.containers import Containers
+from pipelines.containers import Containers, connect
 from pipelines.local import RunError, execute
 from pipelines.plan import Graph
 
@@ -51,6 +55,7 @@ def ending(config: str, made: dsl.Output[dsl.Dataset]) -> None:
         "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
         "memory": memory,
         "silent": silent,
+        "slow": lambda: time.sleep(300),
         "well": lambda: None,
     }[config]()
 
@@ -145,6 +150,30 @@ def test_a_step_that_fails_fails_the_run_every_time(
 def test_a_step_that_ends_well_is_followed(image: str, owned: Callable[[Path], Path], tmp_path: Path) -> None:
     environment = start(image, owned(tmp_path / "home"), graph_of(image, ending, following, config="well"))
     assert read_records(environment)["following"].status == "ok"
+
+
+def test_a_run_that_is_ended_takes_its_container_along(
+    image: str, owned: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    home, client = owned(tmp_path / "home"), connect()
+
+    def end_it() -> None:
+        while not client.containers.list(filters={"label": f"omnivec.home={home}"}):
+            time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=end_it, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        start(image, home, graph_of(image, ending, config="slow"))
+
+
+def test_the_container_of_a_killed_run_is_ended_before_the_next(
+    image: str, owned: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    home = owned(tmp_path / "home")
+    labels = {"omnivec.home": str(home)}
+    connect().containers.run(image, ["sleep", "300"], detach=True, network_mode="none", labels=labels)
+    start(image, home, graph_of(image, ending, config="well"))
 
 
 def test_a_step_reaches_nothing_but_its_data(image: str, owned: Callable[[Path], Path], tmp_path: Path) -> None:
