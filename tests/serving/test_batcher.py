@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.batcher import BatchStats, MicroBatcher
+from serving.batcher import PADDING_FREE, PADDING_RATIO, BatchStats, MicroBatcher
 
 BUDGET, MOST = 24, 5
 
@@ -62,29 +62,28 @@ def run(
     return asyncio.run(main())
 
 
+fates = st.sampled_from(["wait", "cancel_now", "cancel_later"])
 arrivals = st.lists(
-    st.tuples(st.integers(1, 30), st.integers(0, 4), st.sampled_from(["wait", "cancel_now", "cancel_later"])),
-    min_size=1,
-    max_size=24,
+    st.tuples(st.integers(1, 30), st.integers(0, 4), fates, st.sampled_from("ABC")), min_size=1, max_size=24
 )
 
 
 @settings(max_examples=60, deadline=None)
 @given(arrivals=arrivals, bad=st.frozensets(st.integers(0, 23), max_size=4))
 def test_each_item_gets_its_own_result(
-    arrivals: list[tuple[int, int, str]], bad: frozenset[int], executor: ThreadPoolExecutor
+    arrivals: list[tuple[int, int, str, str]], bad: frozenset[int], executor: ThreadPoolExecutor
 ) -> None:
     compute, seen = Recorder(bad), []
 
     async def work(batcher: MicroBatcher[int, int]) -> list[object]:
-        async def one(item: int, length: int, turns: int) -> int:
+        async def one(item: int, length: int, turns: int, client: str) -> int:
             for _ in range(turns):
                 await asyncio.sleep(0)
-            return await batcher.submit(item, length)
+            return await batcher.submit(item, length, client=client)
 
         tasks = []
-        for item, (length, turns, fate) in enumerate(arrivals):
-            task = asyncio.ensure_future(one(item, length, turns))
+        for item, (length, turns, fate, client) in enumerate(arrivals):
+            task = asyncio.ensure_future(one(item, length, turns, client))
             tasks.append(task)
             if fate == "cancel_now":
                 task.cancel()
@@ -94,17 +93,20 @@ def test_each_item_gets_its_own_result(
 
     outcomes = run(compute, executor, work, seen)
     assert isinstance(outcomes, list)
-    for item, (outcome, (_, _, fate)) in enumerate(zip(outcomes, arrivals, strict=True)):
+    for item, (outcome, (_, _, fate, _)) in enumerate(zip(outcomes, arrivals, strict=True)):
         if isinstance(outcome, asyncio.CancelledError):
             assert fate != "wait"
         elif item in bad:
             assert isinstance(outcome, BadItemError)
         else:
             assert outcome == 2 * item
-    lengths = [length for length, _, _ in arrivals]
+    lengths = [length for length, _, _, _ in arrivals]
     for batch in seen:
         assert len(batch.items) <= MOST
-        assert len(batch.items) == 1 or len(batch.items) * max(lengths[i] for i in batch.items) <= BUDGET
+        sizes = [lengths[i] for i in batch.items]
+        assert len(sizes) == 1 or len(sizes) * max(sizes) <= BUDGET
+        assert max(sizes) <= PADDING_RATIO * min(sizes) + PADDING_FREE
+        assert (batch.tokens, batch.padded_tokens) == (sum(sizes), len(sizes) * max(sizes))
     good_runs = [item for batch in compute.batches if not bad & set(batch) for item in batch]
     assert len(good_runs) == len(set(good_runs)), "a good item was computed twice with success"
 
@@ -118,6 +120,46 @@ def test_waiting_items_share_a_batch_with_their_nearest_in_length(executor: Thre
 
     assert run(compute, executor, work) == [0, 2, 4, 6, 8, 10]
     assert compute.batches == [[0, 3, 5, 2], [1], [4]]
+
+
+def test_a_flood_does_not_hold_up_another_client(executor: ThreadPoolExecutor) -> None:
+    compute = Recorder()
+
+    async def work(batcher: MicroBatcher[int, int]) -> object:
+        flood = [batcher.submit(item, 20, client="flood") for item in range(100)]
+        single = batcher.submit(1000, 5, client="single")
+        return await asyncio.gather(*flood, single)
+
+    run(compute, executor, work)
+    turn = next(number for number, batch in enumerate(compute.batches) if 1000 in batch)
+    assert turn <= 1, "a plain queue would have served it after a hundred batches"
+
+
+def test_long_and_short_items_are_not_padded_into_one_batch(executor: ThreadPoolExecutor) -> None:
+    compute, lengths = Recorder(), {0: 1, 1: 24, 2: 1, 3: 1}
+
+    async def main() -> None:
+        batcher = MicroBatcher(compute, executor, batch_tokens=1000, batch_items=10)
+        await asyncio.gather(*(batcher.submit(item, length) for item, length in lengths.items()))
+
+    asyncio.run(main())
+    assert compute.batches == [[0, 2, 3], [1]]
+
+
+def test_several_workers_compute_several_batches_at_a_time() -> None:
+    together = threading.Barrier(2, timeout=10)
+
+    def compute(items: list[int]) -> list[int]:
+        together.wait()  # passes only where two batches are computed at a time
+        return items
+
+    async def main() -> None:
+        with ThreadPoolExecutor(2) as pool:
+            batcher = MicroBatcher(compute, pool, batch_tokens=10, batch_items=10, workers=2)
+            assert await asyncio.gather(*(batcher.submit(item, 10) for item in range(4))) == [0, 1, 2, 3]
+            assert (batcher.waiting, batcher.waiting_tokens) == (0, 0)
+
+    asyncio.run(main())
 
 
 def test_one_bad_item_costs_its_neighbours_nothing(executor: ThreadPoolExecutor) -> None:
