@@ -2,7 +2,7 @@
 # What `make test-containers` runs: engine and registry, images, push, pull by digest, the tests, stop.
 #
 #   OMNIVEC_BASE    base image by digest; without it a stand-in is made (base.sh)
-#   OMNIVEC_BUILD   further flags of `docker build`, such as --secret id=pip,src=pip.conf for a site's package source
+#   SITE_PIP_CONF   a site's pip.conf, and what else infra/images/build.py takes from the environment
 #   OMNIVEC_ENGINE  directory of the engine; layers in it make the next time quick
 #   SELECT          which tests, for pytest -m; default: container and not minutes
 set -euo pipefail
@@ -37,16 +37,12 @@ if [ -z "$base" ]; then
     base=$("$docker" image inspect --format '{{index .RepoDigests 0}}' "$name" 2>/dev/null) || base=$("$tools/base.sh" "$name")
 fi
 
-certificates=${PIP_CERT:-${SSL_CERT_FILE:-}}
-image=$OMNIVEC_REGISTRY/omnivec-pipeline:test
-echo "building the steps' image on $base ..." >&2
-# shellcheck disable=SC2086 # flags are meant to be split
-"$docker" build --network host --quiet --file infra/images/Containerfile --target pipeline --build-arg BASE="$base" \
-    ${certificates:+--secret id=ca,src="$certificates"} ${OMNIVEC_BUILD:-} --tag "$image" . >/dev/null
-
-"$docker" push --quiet "$image" >/dev/null
-digest=$("$docker" image inspect --format '{{index .RepoDigests 0}}' "$image")
-"$docker" image rm "$image" "$digest" >/dev/null 2>&1 || true
+# Without a bridge (engine.sh) a build has the machine's network or none.
+ENGINE=$docker REGISTRY=$OMNIVEC_REGISTRY BASE=$base SITE_CA=${SITE_CA-${PIP_CERT:-${SSL_CERT_FILE:-}}} \
+    BUILD_ARGS="--network=host ${BUILD_ARGS:-}" "$python" infra/images/build.py pipeline --push
+read -r tag digest < <("$python" -c 'import json; b = json.load(open("dist/images.json"))["pipeline"]; print(b["name"], b["digest"])')
+# Away with it here, so that what the tests use has come out of the registry.
+"$docker" image rm "$tag" "$digest" >/dev/null
 "$docker" pull --quiet "$digest"
 
 OMNIVEC_STEP_IMAGE=$digest OMP_NUM_THREADS=1 "$python" -m pytest tests/containers -m "${SELECT:-container and not minutes}"
