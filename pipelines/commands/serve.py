@@ -46,6 +46,7 @@ def serve(
     from serving.config import CaptureConfig, ServingConfig
 
     environment = Environment.from_env()
+    check_registry(environment.tracking_uri)
     registry = Registry(environment)
     state = environment.home / "serving"
 
@@ -78,6 +79,24 @@ def serve(
 
         follow = follower(lambda: registry.aliases().get(model, version), version, config_of, take_over)
         _until_interrupted(server.process, follow)
+
+
+def check_registry(address: str) -> None:
+    """Refuse a local database where the slim MLflow is installed, as in the image of the service.
+
+    Raises:
+        ConfigError: naming what to set.
+    """
+    from importlib.util import find_spec
+
+    from model.errors import ConfigError
+
+    if address.startswith("sqlite:") and find_spec("sqlalchemy") is None:
+        raise ConfigError(
+            "nothing to serve: set MLFLOW_TRACKING_URI to the address of an MLflow server, whose registry names the model "
+            "(a local database needs the full MLflow, which is not installed here), or OMNIVEC_SERVING_CONFIG, or "
+            "--config, to a serving configuration that names an artifact"
+        )
 
 
 def make_gallery(config: "ServingConfig", corpus: str) -> None:
