@@ -5,7 +5,20 @@ import sys
 import typer
 
 from model.errors import OmnivecError
-from pipelines.commands import bento, data, doctor, fetch, keys, pipeline, registry, runs, schedule, serve, steps
+from pipelines.commands import (
+    bento,
+    data,
+    doctor,
+    fetch,
+    keys,
+    pipeline,
+    registry,
+    reindex,
+    runs,
+    schedule,
+    serve,
+    steps,
+)
 
 app = typer.Typer(
     name="omnivec",
@@ -24,6 +37,7 @@ app.command("config")(pipeline.config)
 app.command("evaluate")(steps.evaluate)
 app.command("export")(steps.export)
 app.command("embed")(steps.embed)
+app.command("reindex")(reindex.reindex)
 app.command("drift")(steps.drift)
 app.command("serve")(serve.serve)
 app.command("bento")(bento.bento)

@@ -33,6 +33,7 @@ SUFFIXES: dict[str, Modality] = {
     ".pdf": Modality.DOCUMENT,
 }
 MAX_TEXT_BYTES = 1_000_000
+MEDIA = tuple(modality.value for modality in Modality if modality is not Modality.TEXT)
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,32 @@ class Source:
     def state(self) -> str:
         """What changes when the input does."""
         if self.line is not None:
-            return f"{self.id}\n{self.line}"
-        try:
-            stat = self.path.stat()
-        except OSError:  # a link to nowhere, or gone since; reading it will say so
-            return f"{self.id}\n{self.path}\n"
-        return f"{self.id}\n{self.path}\n{stat.st_size}\n{stat.st_mtime_ns}"
+            media = [_file_state(self.path.parent / name) for name in _media_named_in(self.line)]
+            return "\n".join([self.id, self.line, *media])
+        return f"{self.id}\n{_file_state(self.path)}"
+
+
+def _file_state(path: Path) -> str:
+    try:
+        stat = path.stat()
+    except (OSError, ValueError):  # a link to nowhere, or gone since, or no name at all; reading it will say so
+        return f"{path}\n"
+    return f"{path}\n{stat.st_size}\n{stat.st_mtime_ns}"
+
+
+def _media_named_in(line: str) -> list[str]:
+    """Paths of the media of a line, in their order; of a malformed line what can be told."""
+    try:
+        document = json.loads(line)
+    except ValueError:
+        return []
+    parts = document.get("parts", [document]) if isinstance(document, dict) else []
+    named = (
+        [part.get(kind) for part in parts if isinstance(part, dict) for kind in MEDIA]
+        if isinstance(parts, list)
+        else []
+    )
+    return [name for name in named if isinstance(name, str)]
 
 
 def find_sources(inputs: Sequence[Path]) -> list[Source]:

@@ -5,7 +5,7 @@ Shape legend: N items, D dimensions.
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,11 @@ class Row:
     reason: str | None = None
 
 
+def parts_of(output: Path) -> Path:
+    """Where the finished pieces of an unfinished run wait."""
+    return output.with_name(output.name + ".parts")
+
+
 class Parts:
     """Finished pieces of one run in ``<output>.parts/``; a run with the same plan goes on where the last one stopped.
 
@@ -44,7 +49,7 @@ class Parts:
         if output.suffix not in WRITERS:
             raise ConfigError(f"output={output} must end in one of {', '.join(WRITERS)}")
         self.output = output
-        self.directory = output.with_name(output.name + ".parts")
+        self.directory = parts_of(output)
         self.skipped = output.with_name(output.name + ".skipped.jsonl")
         self.directory.mkdir(parents=True, exist_ok=True)
         path = self.directory / PLAN
@@ -76,13 +81,16 @@ class Parts:
         with whole_file(self._path(number)) as partial:
             pq.write_table(pa.Table.from_pylist([vars(row) for row in rows], schema), partial)
 
-    def finish(self, count: int, dimension: int, dtype: OutputDtype) -> int:
-        """Join ``count`` pieces into the output and the list of what was skipped, then remove them.
+    def finish(self, count: int, dimension: int, dtype: OutputDtype, describe: Callable[[], None]) -> int:
+        """Join ``count`` pieces into the output and the list of what was skipped, describe it, then remove them.
+
+        Killed before the pieces are removed, the same run does this once more.
 
         Args:
             count: number of pieces.
             dimension: of the vectors, before bits are packed.
             dtype: of the output; the pieces hold the same numbers as floats, which is exact.
+            describe: called when the output is in its place.
 
         Returns:
             Number of inputs skipped.
@@ -100,6 +108,7 @@ class Parts:
             columns,
             np.dtype(NUMPY_DTYPES[dtype]),
         )
+        describe()
         if not skipped:
             self.skipped.unlink()
         shutil.rmtree(self.directory)

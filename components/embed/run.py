@@ -4,9 +4,11 @@ Shape legend: N items, D dimensions.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
+from components.embed.about import state_digest, write_about
 from components.embed.config import EmbedConfig
 from components.embed.inputs import Source, find_sources, read_source
 from components.embed.output import Parts, Row
@@ -16,13 +18,27 @@ from model.errors import CapabilityError, ContentError, DataError
 from model.quantize import Quantizer
 
 
-def run(config: EmbedConfig, *, inputs: Sequence[Path], model: Path, output: Path) -> dict[str, int]:
+def run(
+    config: EmbedConfig,
+    *,
+    inputs: Sequence[Path],
+    model: Path,
+    output: Path,
+    known: Mapping[str, Row] = MappingProxyType({}),
+) -> dict[str, int]:
     """Embed files, folders and JSON lines into ``output`` (``.parquet``, ``.jsonl`` or ``.npy``).
 
     Interrupted, it goes on from its last save when it is called with the same arguments.
 
+    Args:
+        config: how.
+        inputs: what.
+        model: directory of an artifact.
+        output: file to write, in one move at the end; what it is stands beside it (``components.embed.about``).
+        known: rows that need not be made again, by id.
+
     Returns:
-        Counts: inputs, embedded, skipped (listed in ``<output>.skipped.jsonl``), resumed.
+        Counts: inputs, embedded, skipped (listed in ``<output>.skipped.jsonl``), resumed, reused.
 
     Raises:
         DataError: an input path does not exist or there is nothing to embed.
@@ -43,15 +59,40 @@ def run(config: EmbedConfig, *, inputs: Sequence[Path], model: Path, output: Pat
     dimension = check_dimension(config.dimension or encoder.dimensions[0], encoder.dimensions)
     quantizer = load_quantizer(model)
     quantizer.check(config.output_dtype, dimension)
-    states = hashlib.sha256("\0".join(source.state for source in sources).encode()).hexdigest()[:16]
-    parts = Parts(output, {"model": artifact_digest(model), "config": config.digest(), "inputs": states})
+    states = hashlib.sha256("\0".join(map(state_digest, sources)).encode()).hexdigest()[:16]
+    plan = {"model": artifact_digest(model), "config": config.digest(), "inputs": states}
+    parts = Parts(output, plan)
     chunks = [sources[i : i + config.items_per_part] for i in range(0, len(sources), config.items_per_part)]
     resumed = sum(len(chunk) for number, chunk in enumerate(chunks) if number in parts)
     for number, chunk in progress(list(enumerate(chunks)), desc="embed", unit="part"):
         if number not in parts:
-            parts.write(number, embed_sources(encoder, chunk, config, dimension, quantizer))
-    skipped = parts.finish(len(chunks), dimension, config.output_dtype)
-    return {"inputs": len(sources), "embedded": len(sources) - skipped, "skipped": skipped, "resumed": resumed}
+            made = [source for source in chunk if source.id not in known]
+            rows = {row.id: row for row in embed_sources(encoder, made, config, dimension, quantizer)}
+            parts.write(number, [known[source.id] if source.id in known else rows[source.id] for source in chunk])
+
+    def describe() -> None:
+        write_about(output, sources, inputs, config, *identity(model, config))
+
+    skipped = parts.finish(len(chunks), dimension, config.output_dtype, describe)
+    return {
+        "inputs": len(sources),
+        "embedded": len(sources) - skipped,
+        "skipped": skipped,
+        "resumed": resumed,
+        "reused": sum(source.id in known for source in sources),
+    }
+
+
+def identity(model: Path, config: EmbedConfig) -> tuple[str, str | None]:
+    """Vector space of an artifact, and the digest of the ranges of its codes where ``config`` asks for such codes.
+
+    Raises:
+        ArtifactError: ``model`` is no artifact.
+    """
+    from model.quantize import RANGED, load_quantizer
+    from serving.engine import vector_space_id
+
+    return vector_space_id(model), load_quantizer(model).digest if config.output_dtype in RANGED else None
 
 
 def embed_sources(

@@ -92,7 +92,7 @@ def test_good_inputs_get_their_vectors_and_bad_ones_their_reasons(
         **{f"list.jsonl:{line}": "malformed_line" for line in (10, 14, 15, 16, 17)},
     }
     assert all(row["reason"] for row in skipped)
-    assert counts == {"inputs": 23, "embedded": 6, "skipped": 17, "resumed": 0}
+    assert counts == {"inputs": 23, "embedded": 6, "skipped": 17, "resumed": 0, "reused": 0}
     assert not Path(f"{out}.parts").exists()
 
 
