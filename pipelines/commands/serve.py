@@ -93,9 +93,9 @@ def check_registry(address: str) -> None:
 
     if address.startswith("sqlite:") and find_spec("sqlalchemy") is None:
         raise ConfigError(
-            "nothing to serve: set MLFLOW_TRACKING_URI to the address of an MLflow server, whose registry names the model "
-            "(a local database needs the full MLflow, which is not installed here), or OMNIVEC_SERVING_CONFIG, or "
-            "--config, to a serving configuration that names an artifact"
+            "nothing to serve: set MLFLOW_TRACKING_URI to the address of an MLflow server, whose registry has the model "
+            "(a local database needs the full MLflow, which is not installed here), or let OMNIVEC_SERVING_CONFIG or "
+            "--config name a serving configuration"
         )
 
 
