@@ -60,6 +60,8 @@ class ConnectionLimits(Config):
 
     Attributes:
         connections: open at once; beyond, the longest idle one is closed; where none is idle, the new one is refused.
+        idle_seconds: between two requests; longer than callers and balancers keep a connection (5 and 60 s are common),
+            or they would now and then send a request into one that is just being closed.
         head_seconds: until a head is complete, counted from the connection or from the head's first byte.
         head_bytes: of the request line and all headers.
         body_seconds: for a whole body.
@@ -70,6 +72,7 @@ class ConnectionLimits(Config):
     """
 
     connections: int = Field(default=2048, gt=0)
+    idle_seconds: float = Field(default=75.0, gt=0)
     head_seconds: float = Field(default=10.0, gt=0)
     head_bytes: int = Field(default=65_536, gt=0)
     body_seconds: float = Field(default=120.0, gt=0)

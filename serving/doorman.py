@@ -53,6 +53,7 @@ class Doorman(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.timeout_keep_alive = self.limits.idle_seconds
         self._progress = _Progress(since=self.loop.time())
         self._timer: asyncio.TimerHandle | None = None
         self._running: RequestResponseCycle | None = None
@@ -167,11 +168,11 @@ class Doorman(HttpToolsProtocol):
             if spent > LINGER_SECONDS:
                 self.transport.abort()
                 return True
-        elif spent > limits.head_seconds:
-            if progress.reading is Reading.HEAD:
+        elif progress.reading is Reading.HEAD:
+            if spent > limits.head_seconds:
                 self._end(408, "head_too_slow", f"the head was not complete after {limits.head_seconds:g} s")
-            else:
-                self.transport.close()
+        elif spent > (limits.head_seconds if self.cycle is None else limits.idle_seconds):
+            self.transport.close()
         return False
 
     def _is_slow(self, spent: float) -> bool:

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 
 BODY = b'{"model":"omnivec","input":"a text that nobody waits for"}'
 HEAD = b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-PATIENCE_SECONDS = 45.0
-"""Above every limit of a connection with a few seconds for a loaded machine."""
+PATIENCE_SECONDS = 90.0
+"""Above every limit of a connection, with as much again for a machine that has other things to do."""
 Attack = Callable[[str, int, random.Random], Awaitable[None]]
 
 

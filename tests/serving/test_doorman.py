@@ -22,6 +22,7 @@ WHOLE = HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
 PATIENCE_SECONDS = 20.0
 LIMITS = ConnectionLimits(
     connections=4,
+    idle_seconds=2.0,
     head_seconds=0.4,
     head_bytes=2000,
     body_seconds=1.0,
@@ -76,6 +77,15 @@ def code_of(answer: bytes) -> tuple[int, str]:
 
 def test_a_connection_that_says_nothing_is_closed(url: str) -> None:
     with connect(url) as connection:
+        assert rest(connection) == b""
+
+
+def test_a_connection_that_was_used_is_kept_longer(url: str) -> None:
+    with connect(url) as connection:
+        for _ in range(2):
+            connection.sendall(WHOLE)
+            assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200")
+            time.sleep(LIMITS.head_seconds * 2)
         assert rest(connection) == b""
 
 
