@@ -1,6 +1,7 @@
 """The cluster section: all its problems at once, what steps inherit, and where it arrives in the compiled pipeline."""
 
 import inspect
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -63,13 +64,22 @@ def _frames_without_source(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def full() -> tuple[dict[str, Any], dict[str, Any]]:
-    """The compiled pipeline and its platform part, of a section that says everything."""
+def text() -> str:
+    """A compiled pipeline of a section that says everything."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(inspect, "stack", partial(inspect.stack, 0))
-        config = load("debug").model_copy(update={"cluster": ClusterConfig.parse(FULL)})
-        spec, platform = yaml.safe_load_all(compile_yaml(config))
+        return compile_yaml(load("h200-base").model_copy(update={"cluster": ClusterConfig.parse(FULL)}))
+
+
+@pytest.fixture(scope="module")
+def full(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The same, read: the pipeline and its platform part."""
+    spec, platform = yaml.safe_load_all(text)
     return spec, platform
+
+
+def test_golden_cluster_pipeline(text: str, golden: Callable[[str, str], None]) -> None:
+    golden("cluster_pipeline.yaml", text)
 
 
 def test_every_problem_is_reported_at_once() -> None:
@@ -146,12 +156,13 @@ def test_planned_names_are_those_of_the_graph(name: str) -> None:
     assert list(step_names(config)) == [step.name for step in build(config, lambda _: "i").steps]
 
 
-def test_the_pipeline_is_what_the_protos_know(full: tuple[dict[str, Any], dict[str, Any]]) -> None:
+@pytest.mark.parametrize("recipe", ["full", "multinode"])
+def test_the_pipeline_is_what_the_protos_know(recipe: str, full: tuple[dict[str, Any], dict[str, Any]]) -> None:
     """Parsed and written again it is the same: nothing is dropped, nothing is misspelt."""
-    spec, platform = full
+    spec, platform = full if recipe == "full" else yaml.safe_load_all(compile_yaml(load(recipe)))
     assert MessageToDict(ParseDict(spec, PipelineSpec())) == spec
     assert MessageToDict(ParseDict(platform, PlatformSpec())) == platform
-    for executor in executors(full).values():
+    for executor in executors((spec, platform)).values():
         parsed = ParseDict(executor, platform_pb.KubernetesExecutorConfig())
         assert MessageToDict(parsed) == executor
 
