@@ -93,7 +93,7 @@ def check_registry(address: str) -> None:
 
     if address.startswith("sqlite:") and find_spec("sqlalchemy") is None:
         raise ConfigError(
-            "nothing to serve: set MLFLOW_TRACKING_URI to the address of an MLflow server, whose registry has the model "
+            "nothing to serve: set MLFLOW_TRACKING_URI to the address of an MLflow server, whose registry has a model "
             "(a local database needs the full MLflow, which is not installed here), or let OMNIVEC_SERVING_CONFIG or "
             "--config name a serving configuration"
         )
