@@ -8,6 +8,7 @@ from typing import Literal
 from components.corpora import pin_corpus
 from components.environment import Environment
 from components.report.outcome import Outcome, collect, save
+from components.report.run import track
 from components.tracking import end_parent, start_parent
 from model.errors import ConfigError
 from pipelines.config import RunConfig, check_directories
@@ -62,6 +63,7 @@ def run_here(
     names = [step.name for step in graph.steps]
     outcome = collect(environment, names, status=status, seconds=time.monotonic() - started, error=error)
     save(outcome, environment.home)
+    track(config.name, outcome, environment)
     return outcome
 
 

@@ -11,17 +11,22 @@ def report(
     page: dsl.Output[dsl.Markdown],
 ) -> None:
     """Report how the run ended, also when it failed."""
+    import os
     from pathlib import Path
+    from typing import Any
 
     from components.environment import Environment
     from components.report.config import ReportConfig
     from components.report.run import run
-    from components.step import step
+    from components.step import RUNNER, step
 
     environment = Environment.from_env()
     outputs = {"summary": Path(summary.path), "page": Path(page.path)}
-    message = status.error_message or ""
+    told: dict[str, Any] = {
+        "state": status.state,
+        "message": status.error_message or "",
+        "tracked": RUNNER not in os.environ,
+    }
     with step("report") as record:
-        wanted = ReportConfig.parse(config)
-        ended = run(wanted, state=status.state, message=message, environment=environment, **outputs)
+        ended = run(ReportConfig.parse(config), environment=environment, **told, **outputs)
         record.add(status=ended.status)

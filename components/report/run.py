@@ -20,7 +20,14 @@ TAG_LIMIT = 500
 
 
 def run(
-    config: ReportConfig, *, state: str, message: str, summary: Path, page: Path, environment: Environment
+    config: ReportConfig,
+    *,
+    state: str,
+    message: str,
+    summary: Path,
+    page: Path,
+    environment: Environment,
+    tracked: bool = True,
 ) -> Outcome:
     """Say how a run ended. A tracking server that does not answer is reported, and is no failure of the run.
 
@@ -31,6 +38,7 @@ def run(
         summary: JSON file to write, the same as ``summary.json`` of the run in the home directory.
         page: Markdown file to write, for the list of runs.
         environment: says which run.
+        tracked: put it on the run's MLflow parent; a runner on this machine does that itself.
     """
     status = ENDED.get(state.upper()) or _by_records(environment)
     seconds = _elapsed(environment)
@@ -44,7 +52,8 @@ def run(
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(markdown(config.name, outcome), encoding="utf-8")
     try:
-        track(config.name, outcome, environment)
+        if tracked:
+            track(config.name, outcome, environment)
     except Exception as error:  # mlflow raises many kinds, and a run that succeeded must not fail by its report
         sys.stderr.write(f"report: MLflow at {environment.tracking_uri} took no report: {error}\n")
     return outcome
