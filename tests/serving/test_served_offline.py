@@ -28,6 +28,7 @@ from serving.launch import free_port, running
 from tests.conftest import make_mp4, make_ogg, make_pdf, make_png
 
 BAR = 0.9999
+TINY_BAR = 0.99999  # random weights tell inputs apart less well than trained ones, so equality is asked more of them
 KINDS = ("text", "image", "audio", "video", "document", "interleaved")
 HOME = Path(os.environ.get("OMNIVEC_HOME", Path(__file__).parents[2] / ".omnivec"))
 CORPUS = Path(__file__).parents[2] / "data" / "starter"
@@ -194,9 +195,9 @@ def test_served_vectors_are_the_offline_ones(
     assert tuple(lone) == KINDS
     assert sum(map(len, gathered.lengths)) == len(contents) + 2 * len(STRANGERS)
     assert gathered.mixed > len(contents), f"too few shared a batch: {gathered.lengths}"
-    assert min(lone.values()) >= BAR, lone
-    assert min(mixed.values()) >= BAR, mixed
-    assert max(perturbed.values()) < BAR, f"vacuous: other contents pass as well: {perturbed}"
+    assert min(lone.values()) >= TINY_BAR, lone
+    assert min(mixed.values()) >= TINY_BAR, mixed
+    assert max(perturbed.values()) < TINY_BAR, f"vacuous: other contents pass as well: {perturbed}"
 
 
 def test_a_batch_that_reads_its_padding_would_be_seen(
@@ -209,7 +210,7 @@ def test_a_batch_that_reads_its_padding_would_be_seen(
     def found() -> dict[str, float]:
         return cosines(expected, dict(zip(contents, model.compute(prepared), strict=False)))
 
-    assert min(found().values()) >= BAR
+    assert min(found().values()) >= TINY_BAR
     batch_type, merge = next(iter(engine.MERGERS.items()))
 
     def careless(batches: Sequence[Any]) -> Any:
@@ -217,7 +218,7 @@ def test_a_batch_that_reads_its_padding_would_be_seen(
         return replace(merged, mask_NL=np.ones_like(merged.mask_NL))
 
     monkeypatch.setitem(engine.MERGERS, batch_type, careless)
-    assert max(found().values()) < BAR
+    assert max(found().values()) < TINY_BAR
 
 
 @pytest.fixture(scope="module")
@@ -238,6 +239,7 @@ def champion() -> Path:
 
 @pytest.mark.minutes
 @pytest.mark.weights
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("backend", ["onnx", "torch"])
 def test_the_champion_is_served_as_it_was_measured(
     champion: Path, backend: str, tmp_path: Path, pdf_bytes: bytes, capsys: pytest.CaptureFixture[str]
@@ -247,12 +249,12 @@ def test_the_champion_is_served_as_it_was_measured(
     from data.corpus import Corpus
 
     encoder = load_encoder(champion)
-    pools = held_out(Corpus(CORPUS, splits=("test",)), 24, encoder=encoder)
+    pools = held_out(Corpus(CORPUS, splits=("test",)), 12, encoder=encoder)
     pages = [Part(Modality.DOCUMENT, data=data) for data in (pdf_bytes, samples.pdf())]
     pools["document"] = [Content((page,)) for page in pages]
     pools["interleaved"] += [Content((*text.parts, page)) for text in pools["text"][:10] for page in pages]
     config = ServingConfig(artifact=champion.resolve(), backend=backend, port=free_port())
-    with running(config, tmp_path / "state", timeout_seconds=280) as server, EmbeddingClient(server.url) as client:
+    with running(config, tmp_path / "state", timeout_seconds=600) as server, EmbeddingClient(server.url) as client:
         found = compare(encoder, client, label(pools, ["query", "document"]), size=8, clients=8)
     lowest = {way: {k: min(v) for k, v in getattr(found, way).items()} for way in ("alone", "mixed")}
     with capsys.disabled():
