@@ -120,7 +120,7 @@ def test_what_is_asked_of_the_cluster(mixed, still, volume, tmp_path, monkeypatc
     assert spec["runtimeRef"] == {"name": "omnivec-torch", "kind": "ClusterTrainingRuntime"}
     job = str(volume / "jobs/0123456789abcdef")
     assert spec["trainer"]["command"] == ["torchrun", "--nproc-per-node=1", "-m", "components.train.worker", job]
-    assert (spec["trainer"]["numNodes"], spec["trainer"]["image"]) == (2, "omnivec:0.1.0")
+    assert (spec["trainer"]["numNodes"], spec["trainer"]["image"]) == (2, "omnivec-train:0.1.0")
     assert spec["trainer"]["resourcesPerNode"]["limits"] == {"cpu": "1", "memory": "2Gi"}
     assert spec["activeDeadlineSeconds"] == 300
     [patch] = spec["runtimePatches"]
