@@ -19,15 +19,17 @@ from serving.errors import RequestError
 CHARS_PER_TOKEN = 4
 FREE_SHARE = 3.0
 """A client may hold so many times what it leaves free: alone three quarters of the queue."""
+BUSY_WORK = 512
+"""The rate is measured while at least this much is held: with less, batches are small, and cost more per token."""
 MEMORY_SECONDS = 10.0
-LEAST_MEASURED_SECONDS = 0.5
+LEAST_MEASURED_SECONDS = 1.0
 OPTIMISM = 2.0
 """Only what would take more than this many times its deadline is refused: a longer queue makes fuller batches, which
 cost less per token than those that the rate was measured with."""
 
 
 class Meter:
-    """Work done in a second while there was any to do; the last seconds count most."""
+    """Work done in a second while there was enough to do; the last seconds count most."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -35,14 +37,15 @@ class Meter:
         self._busy_since: float | None = None
 
     def busy(self, is_busy: bool) -> None:
-        """Say whether there is anything to do."""
+        """Say whether there is enough to do."""
         self._advance()
         self._busy_since = self._clock() if is_busy else None
 
     def done(self, work: float) -> None:
         """Say that work has been done."""
-        self._advance()
-        self._work += work
+        if self._busy_since is not None:
+            self._advance()
+            self._work += work
 
     @property
     def rate(self) -> float | None:
@@ -70,14 +73,13 @@ class Held:
 class Ticket:
     """A request inside the service."""
 
-    def __init__(self, everyone: Held, client: Held, work: float) -> None:
-        self._holders = (everyone, client)
+    def __init__(self, change: Callable[[float], None], work: float) -> None:
+        self._change = change
         self.work = work
 
     def correct(self, work: float) -> None:
         """Replace the guess of its work by what is known after its preparation."""
-        for held in self._holders:
-            held.work += work - self.work
+        self._change(work - self.work)
         self.work = work
 
 
@@ -112,7 +114,7 @@ class Admission:
         mine = self._clients.get(client) or Held()
         self._check(mine, items, work, seconds)
         self._clients[client] = mine
-        ticket = Ticket(self.held, mine, work)
+        ticket = Ticket(lambda more: self._change(mine, 0, more), work)
         self._change(mine, items, work)
         try:
             yield ticket
@@ -167,12 +169,13 @@ class Admission:
         )
 
     def _change(self, mine: Held, items: int, work: float) -> None:
-        before = self.held.items
+        was_busy = self.held.work >= BUSY_WORK
         for held in (self.held, mine):
             held.items += items
             held.work = held.work + work if held.items else 0.0
-        if bool(before) != bool(self.held.items):
-            self.meter.busy(bool(self.held.items))
+        is_busy = self.held.work >= BUSY_WORK
+        if was_busy != is_busy:
+            self.meter.busy(is_busy)
 
 
 def guess_work(contents: Sequence[Content], most_each: int) -> float:

@@ -24,7 +24,11 @@ class RequestLimits(Config):
 
     body_bytes: int = Field(default=64_000_000, gt=0)
     items_per_request: int = Field(default=64, gt=0)
-    batch_tokens: int = Field(default=8192, gt=0, description="padded tokens that one compute call may hold")
+    batch_tokens: int = Field(
+        default=1024,
+        gt=0,
+        description="padded tokens that one compute call may hold; on processors more of them only make others wait",
+    )
     batch_items: int = Field(default=64, gt=0)
     queue_items: int = Field(default=512, gt=0, description="items inside the service, in any phase; more answer 429")
     queue_tokens: int = Field(

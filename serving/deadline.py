@@ -39,7 +39,7 @@ def _seconds(name: str, given: str) -> float:
 def too_late(seconds: float, done: int, items: int) -> RequestError:
     """504: the time of a request is over, and what it still had to do was dropped."""
     return RequestError(
-        f"the request's {seconds:g} s are over with {done} of {items} items done; the others were dropped. "
+        f"the request's {round(seconds, 2):g} s are over with {done} of {items} items done; the others were dropped. "
         f"{HEADERS[0]} may ask for more",
         status=504,
         code="timeout",

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,6 @@ from serving.telemetry import Load, log, metrics
 from serving.tracing import RequestTrace, trace_batch
 
 T = TypeVar("T")
-K = TypeVar("K")
 PREPARED_TOGETHER = 16
 KILOBYTE = 1024
 
@@ -166,7 +165,7 @@ class Embedder:
 
     async def _embed(self, contents: Sequence[Content], job: _Job) -> Embedded:
         started = time.monotonic()
-        prepared = await _settle([self._prepared(content, job) for content in contents])
+        prepared: list[Prepared | Known | Exception] = await _settle([self._prepared(one, job) for one in contents])
         if job.caller.trace is not None:
             job.caller.trace.phase("prepare", started, time.monotonic(), {"omnivec.items": len(contents)})
         ready: list[Prepared | Known] = self._only_good(contents, prepared, job, tokens=[{}] * len(contents))
@@ -265,8 +264,8 @@ class Embedder:
         trace_batch(stats)
 
 
-async def _settle(work: "Sequence[K | asyncio.Future[T]]") -> list[K | T | Exception]:
-    """Wait for all; exceptions are results, cancellation of the caller cancels all."""
+async def _settle(work: Sequence[Any]) -> list[Any]:
+    """Results of futures, and what is none as it is; exceptions are results, cancellation of the caller cancels all."""
     if futures := [one for one in work if isinstance(one, asyncio.Future)]:
         for outcome in await asyncio.gather(*futures, return_exceptions=True):
             if isinstance(outcome, BaseException) and not isinstance(outcome, Exception):
@@ -274,7 +273,6 @@ async def _settle(work: "Sequence[K | asyncio.Future[T]]") -> list[K | T | Excep
     return [_outcome(one) if isinstance(one, asyncio.Future) else one for one in work]
 
 
-def _outcome(future: "asyncio.Future[T]") -> T | Exception:
+def _outcome(future: "asyncio.Future[Any]") -> Any:
     error = future.exception()
-    assert error is None or isinstance(error, Exception)  # the others were raised above
     return future.result() if error is None else error

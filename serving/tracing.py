@@ -7,6 +7,7 @@ anyway, so a phase costs nothing while it runs. Attributes are counts, kinds, co
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from starlette.types import Scope
@@ -166,7 +167,7 @@ def open_tracing(config: TracingConfig | None) -> Tracing | None:
     if config is None:
         return None
     try:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        otlp: Any = import_module("opentelemetry.exporter.otlp.proto.http.trace_exporter")
     except ImportError as error:
         raise ConfigError(
             f"tracing sends traces over OTLP, which needs the package {EXPORTER} ({error}): install it in the version "
@@ -174,5 +175,5 @@ def open_tracing(config: TracingConfig | None) -> Tracing | None:
         ) from error
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    exporter = OTLPSpanExporter(endpoint=config.endpoint, headers=dict(config.headers))
+    exporter = otlp.OTLPSpanExporter(endpoint=config.endpoint, headers=dict(config.headers))
     return Tracing(BatchSpanProcessor(exporter), sample_rate=config.sample_rate, service_name=config.service_name)

@@ -64,6 +64,22 @@ def test_retry_after_is_the_backlog_over_the_measured_rate() -> None:
         pass
 
 
+def test_a_few_small_requests_tell_no_rate() -> None:
+    """They are computed one by one: a rate taken from them would refuse what full batches could do."""
+    clock = Clock()
+    door = admission(clock)
+    with door.admitted("A", 1, 3, 60):
+        clock.now += 2
+        door.meter.done(3)
+        assert door.meter.rate is None
+    with door.admitted("A", 8, 4000, 60):
+        clock.now += 1
+        door.meter.done(800)
+        assert door.meter.rate == pytest.approx(800)
+        with door.admitted("A", 8, 8000, 60):
+            pass
+
+
 def test_a_guess_is_replaced_by_what_preparation_found() -> None:
     door = admission(queue_tokens=1000)
     with door.admitted("A", 1, 900, 60) as ticket:
