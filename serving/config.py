@@ -76,7 +76,7 @@ class ConnectionLimits(Config):
     """
 
     connections: int = Field(default=2048, gt=0)
-    idle_seconds: float = Field(default=75.0, gt=0)
+    idle_seconds: int = Field(default=75, gt=0)
     head_seconds: float = Field(default=10.0, gt=0)
     head_bytes: int = Field(default=65_536, gt=0)
     body_seconds: float = Field(default=120.0, gt=0)

@@ -147,8 +147,6 @@ class Doorman(HttpToolsProtocol):
         self._progress.reading, self._progress.since, self._progress.size = reading, self.loop.time(), 0
 
     def _look(self) -> None:
-        if self.transport is None:
-            return
         if not self._end_if_overdue(self.loop.time()):
             self._timer = self.loop.call_later(LOOK_SECONDS, self._look)
 

@@ -20,7 +20,7 @@ from serving.launch import Server, free_port, running
 
 pytestmark = [pytest.mark.minutes, pytest.mark.timeout(900)]
 RETRYABLE = {429, 502, 503, 504}
-KILLS = 3
+KILLS = 2
 BACK_SECONDS = 180.0
 """On a machine with nothing else to do it takes as long as a start."""
 TEXTS = [f"text number {index}" for index in range(20)]
