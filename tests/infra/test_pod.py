@@ -19,17 +19,26 @@ from components.tracking import step_run
 from model.integrity import write_digests
 from serving.launch import free_port
 from tests.infra.manifests import rendered
-from tests.infra.policies import name_of, pods_of
+from tests.infra.policies import Object, name_of, pods_of
 
 BIN = Path(sys.executable).parent
 WAIT_SECONDS = 600.0
 
 
-def arguments(owner: str, container: str, **replaced: str) -> list[str]:
-    """The command of a container, with its paths and ports as they are here."""
+def container_of(owner: str, container: str) -> Object:
     [pods] = [pods for pods in pods_of(rendered("local")) if pods.owner == owner]
     [found] = [c for _, c, _ in pods.containers() if c["name"] == container]
-    command = [str(word) for word in found["args"]]
+    return found
+
+
+def variables_of(owner: str, container: str) -> dict[str, str]:
+    """What the manifest sets for a container."""
+    return {one["name"]: one["value"] for one in container_of(owner, container)["env"] if "value" in one}
+
+
+def arguments(owner: str, container: str, **replaced: str) -> list[str]:
+    """The command of a container, with its paths and ports as they are here."""
+    command = [str(word) for word in container_of(owner, container)["args"]]
     for old, new in replaced.items():
         command = [word.replace(PLACES[old], new) for word in command]
     return [str(BIN / command[0]), *command[1:]]
@@ -100,7 +109,7 @@ def test_a_promotion_reaches_the_pod_and_no_request_is_lost(tiny_artifact: Path,
         host="127.0.0.1",
     )
     address = f"http://127.0.0.1:{tracking}"
-    with running(server, tmp_path / "mlflow.log", MLFLOW_ALLOW_PICKLE_DESERIALIZATION="false"):
+    with running(server, tmp_path / "mlflow.log", **variables_of("Deployment/mlflow", "mlflow")):
         wait_for(f"{address}/health", tmp_path / "mlflow.log")
         said = {
             host: httpx.get(
