@@ -113,7 +113,7 @@ def test_a_promotion_reaches_the_pod_and_no_request_is_lost(tiny_artifact: Path,
         wait_for(f"{address}/health", tmp_path / "mlflow.log")
         said = {
             host: httpx.get(
-                f"{address}/api/2.0/mlflow/experiments/get?experiment_id=0", headers={"Host": host}
+                f"{address}/api/2.0/mlflow/experiments/get?experiment_id=0", headers={"Host": host}, timeout=120
             ).status_code
             for host in ("mlflow:5000", "mlflow.omnivec.svc.cluster.local:5000", "evil.example")
         }
@@ -147,7 +147,7 @@ def test_a_promotion_reaches_the_pod_and_no_request_is_lost(tiny_artifact: Path,
                 until = time.monotonic() + WAIT_SECONDS
                 while versions[-1:] != [second]:
                     assert time.monotonic() < until, (tmp_path / "fetch.log").read_text()
-                    answer = httpx.post(f"{url}/v1/embeddings", json={"model": "omnivec", "input": "fox"}, timeout=30)
+                    answer = httpx.post(f"{url}/v1/embeddings", json={"model": "omnivec", "input": "fox"}, timeout=120)
                     assert answer.status_code == 200, answer.text
                     versions.append(answer.headers["X-Omnivec-Version"])
                     time.sleep(0.1)
@@ -155,8 +155,8 @@ def test_a_promotion_reaches_the_pod_and_no_request_is_lost(tiny_artifact: Path,
                 assert sorted(versions) == versions, "once the new one answers, the old one does not"
                 base.write_text(json.dumps(json.loads(base.read_text()) | {"version": first, "aliases": ["fox"]}))
                 until = time.monotonic() + WAIT_SECONDS
-                while httpx.get(f"{url}/v1/models", timeout=30).headers.get("X-Omnivec-Version") == second:
+                while httpx.get(f"{url}/v1/models", timeout=120).headers.get("X-Omnivec-Version") == second:
                     assert time.monotonic() < until, (tmp_path / "fetch.log").read_text()
                     time.sleep(0.2)
-                answer = httpx.post(f"{url}/v1/embeddings", json={"model": "fox", "input": "fox"}, timeout=30)
+                answer = httpx.post(f"{url}/v1/embeddings", json={"model": "fox", "input": "fox"}, timeout=120)
                 assert (answer.status_code, answer.headers["X-Omnivec-Version"]) == (200, first), "the file has the say"
