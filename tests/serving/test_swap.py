@@ -60,7 +60,7 @@ def name(source: Path, config: ServingConfig, **changes: Any) -> None:
 
 def ask(url: str, **headers: str) -> httpx.Response:
     return httpx.post(
-        f"{url}/v1/embeddings", json={"model": "omnivec", "input": "four"}, headers=headers, timeout=10, trust_env=False
+        f"{url}/v1/embeddings", json={"model": "omnivec", "input": "four"}, headers=headers, timeout=60, trust_env=False
     )
 
 
@@ -72,19 +72,35 @@ def wait_for(url: str, version: str) -> None:
     raise AssertionError(f"version {version} did not take over")
 
 
-def test_under_load_no_request_fails_and_each_has_one_model(config: ServingConfig, source: Path, live: Live) -> None:
+GEMINI = {"content": {"parts": [{"text": "four"}]}}
+ROUTES: dict[str, tuple[dict[str, Any], Callable[[Any], Any]]] = {
+    "/v1/embeddings": ({"model": "omnivec", "input": "four"}, lambda answer: answer["data"][0]["embedding"]),
+    "/embed": ({"inputs": "four"}, lambda answer: answer[0]),
+    "/v1beta/models/omnivec:embedContent": (GEMINI, lambda answer: answer["embedding"]["values"]),
+    "/v1/models/omnivec:batchEmbedContents": ({"requests": [GEMINI]}, lambda answer: answer["embeddings"][0]["values"]),
+    "/similarity": (
+        {"model": "omnivec", "query": "four", "documents": ["four"]},
+        lambda answer: answer["similarities"],
+    ),
+}
+"""A request of every route that computes, and what it answers: a vector, or of the last a cosine."""
+
+
+def test_under_load_no_request_of_any_route_fails_and_each_has_one_model(
+    config: ServingConfig, source: Path, live: Live
+) -> None:
     host = ModelHost(config, engine_of, source)
     host.open()
-    answers: list[httpx.Response] = []
+    answers: list[tuple[str, httpx.Response]] = []
     stop = threading.Event()
 
-    def load(url: str) -> None:
-        with httpx.Client(base_url=url, trust_env=False) as client:
+    def load(url: str, path: str) -> None:
+        with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
             while not stop.is_set():
-                answers.append(client.post("/v1/embeddings", json={"model": "omnivec", "input": "four"}))
+                answers.append((path, client.post(path, json=ROUTES[path][0])))
 
     with live(host) as url:
-        threads = [threading.Thread(target=load, args=(url,)) for _ in range(4)]
+        threads = [threading.Thread(target=load, args=(url, path)) for path in ROUTES]
         for thread in threads:
             thread.start()
         for version in ("8", "7", "8"):
@@ -93,15 +109,16 @@ def test_under_load_no_request_fails_and_each_has_one_model(config: ServingConfi
         stop.set()
         for thread in threads:
             thread.join()
-    assert {answer.status_code for answer in answers} == {200}
+    assert {answer.status_code for _, answer in answers} == {200}
     plain = DummyEncoder()(DummyEncoder().preprocess([Content.of("four")]))[0]
     signs = {"7": 1, "8": -1}
     seen = set()
-    for answer in answers:
+    for path, answer in answers:
         version = answer.headers["x-omnivec-version"]
-        assert np.allclose(answer.json()["data"][0]["embedding"], signs[version] * plain, atol=1e-6)
-        seen.add(version)
-    assert seen == {"7", "8"}
+        wanted = 1.0 if path == "/similarity" else signs[version] * plain
+        assert np.allclose(ROUTES[path][1](answer.json()), wanted, atol=1e-6), path
+        seen.add((path, version))
+    assert seen == {(path, version) for path in ROUTES for version in signs}
 
 
 def test_a_request_ends_with_the_model_that_it_began_with(config: ServingConfig, source: Path, live: Live) -> None:
