@@ -2,9 +2,11 @@
 
 import inspect
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -50,10 +52,25 @@ def compiled() -> dict[bool, str]:
         return {fresh: small_pipeline(fresh=fresh) for fresh in (False, True)}
 
 
+@cache
+def command_of(app: Any) -> Any:
+    """The commands of an application, built once: that takes as long as running one."""
+    from typer.main import get_command
+
+    return get_command(app)
+
+
 @pytest.fixture
 def at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, compiled: dict[bool, str]) -> None:
-    """No pipeline is compiled twice, and nothing of this user's settings for kfp and kubectl is read."""
+    """No pipeline is compiled twice or read slowly, and nothing of this user's settings for kfp and kubectl is read."""
+    import kfp.client.client
+    import yaml
+
     from pipelines import runs
+
+    fast = SimpleNamespace(safe_load_all=partial(yaml.load_all, Loader=yaml.CSafeLoader), safe_load=yaml.safe_load)
+    monkeypatch.setattr(kfp.client.client, "yaml", fast)
+    monkeypatch.setattr("typer.testing._get_command", command_of)
 
     monkeypatch.setattr("kfp.Client._LOCAL_KFP_CONTEXT", str(tmp_path / "context.json"))
     monkeypatch.setattr(runs, "compile_yaml", lambda config, image=None, *, fresh=False: compiled[fresh])
