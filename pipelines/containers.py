@@ -123,8 +123,9 @@ class Containers:
         }
 
     def _variables(self, step: str, component: str, environment: Environment) -> dict[str, str]:
-        # A user without an entry in the image's passwd has "/" as home, where nothing can be written.
-        values = {"HOME": SCRATCH, "PYTHONUNBUFFERED": "1"}
+        # A user without an entry in the image's passwd has "/" as home, where nothing can be written. What is fetched
+        # from a hub stays.
+        values = {"HOME": SCRATCH, "HF_HOME": str(environment.home / "huggingface"), "PYTHONUNBUFFERED": "1"}
         cpu = self.cluster.resources(step, component).limits()[0]
         if cpu is not None:
             # A limit of processors is not seen by the libraries, which would start a thread for each of the machine's.

@@ -116,6 +116,7 @@ def test_a_container_is_as_closed_as_can_be(tmp_path: Path, capsys: pytest.Captu
     assert asked["device_requests"][0]["Count"] == 1
     assert asked["environment"] == {
         "HOME": "/tmp",
+        "HF_HOME": f"{tmp_path}/huggingface",
         "PYTHONUNBUFFERED": "1",
         "OMP_NUM_THREADS": "4",
         "LEVEL": "3",
