@@ -54,12 +54,14 @@ def configure(folder: Path) -> None:
     if not keys and not anonymous:
         raise ConfigError(
             f"BentoML listens wherever its command line says, so this Bento wants to know who may call it: set "
-            f"{KEYS_VARIABLE}=FILE (made by `omnivec keys add NAME --file FILE`), or {ANONYMOUS_VARIABLE}=true where "
+            f"{KEYS_VARIABLE}=/PATH/FILE (made by `omnivec keys add NAME --file FILE`), or {ANONYMOUS_VARIABLE}=true where "
             f"something in front checks its callers, or {CONFIG_VARIABLE}=FILE with a whole serving configuration"
         )
+    if keys and not Path(keys).is_absolute():
+        raise ConfigError(f"{KEYS_VARIABLE}={keys}: give the whole path, since BentoML changes into the Bento's folder")
     settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
     settings |= {"artifact": str(folder / ARTIFACT), "host": "0.0.0.0", "anonymous": anonymous}  # noqa: S104 - see above
-    config = ServingConfig.parse(settings | ({"keys": str(Path(keys).absolute())} if keys else {}))
+    config = ServingConfig.parse(settings | ({"keys": keys} if keys else {}))
     # In a directory that only this user can open: a name that others can guess could be theirs.
     path = Path(tempfile.mkdtemp(prefix="omnivec-")) / SETTINGS
     path.write_text(config.model_dump_json(indent=2), encoding="utf-8")

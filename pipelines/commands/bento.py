@@ -34,7 +34,7 @@ def bento(
     if not output.is_dir():
         typer.echo(f"  bentoml import {output}", err=True)
     typer.echo(f"  (cd {folder}/src && pip install -r ../env/python/requirements.txt)", err=True)
-    typer.echo(f"  OMNIVEC_KEYS=keys.json bentoml serve {folder}", err=True)
+    typer.echo(f"  OMNIVEC_KEYS=$PWD/keys.json bentoml serve {folder}", err=True)
 
 
 def registered(model: str) -> tuple[Path, str]:

@@ -38,7 +38,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_bento_is_closed_until_somebody_says_who_may_call(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match=f"{KEYS_VARIABLE}=FILE.*{ANONYMOUS_VARIABLE}=true"):
+    with pytest.raises(ConfigError, match=f"{KEYS_VARIABLE}=.*FILE.*{ANONYMOUS_VARIABLE}=true"):
         configure(folder)
     monkeypatch.setenv(ANONYMOUS_VARIABLE, "no")
     with pytest.raises(ConfigError, match="who may call"):
@@ -47,11 +47,14 @@ def test_a_bento_is_closed_until_somebody_says_who_may_call(folder: Path, monkey
 
 def test_keys_close_it_and_workers_inherit_the_configuration(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEYS_VARIABLE, "keys.json")
+    with pytest.raises(ConfigError, match="whole path"):
+        configure(folder)
+    monkeypatch.setenv(KEYS_VARIABLE, str(folder / "keys.json"))
     configure(folder)
     path = Path(os.environ[CONFIG_VARIABLE])
     config = ServingConfig.parse(path)
     assert (config.version, config.backend, config.artifact) == ("9", "torch", folder / "artifact")
-    assert config.keys == Path.cwd() / "keys.json"
+    assert config.keys == folder / "keys.json"
     assert not config.anonymous
     assert path.parent.stat().st_mode & 0o077 == 0, "another user could have put a configuration there"
     configure(folder)
@@ -114,7 +117,7 @@ def test_a_bento_serves_where_nothing_of_the_checkout_is(
     command = [*serve, "--host", "127.0.0.1", "--port", str(port)]
     with (elsewhere / "log").open("wb") as log:
         service = subprocess.Popen(
-            command, cwd=elsewhere, env={**clean, KEYS_VARIABLE: "keys.json"}, stdout=log, stderr=log
+            command, cwd=elsewhere, env={**clean, KEYS_VARIABLE: str(elsewhere / "keys.json")}, stdout=log, stderr=log
         )
     url = f"http://127.0.0.1:{port}"
     try:
