@@ -18,7 +18,7 @@ from serving.errors import RequestError
 
 CHARS_PER_TOKEN = 4
 FREE_SHARE = 3.0
-"""A client may hold so many times what it leaves free: alone three quarters of the queue."""
+"""A client may hold so many times what is free when it comes: alone three quarters of the queue and part of a request."""
 BUSY_WORK = 512
 """The rate is measured while at least this much is held: with less, batches are small, and cost more per token."""
 MEMORY_SECONDS = 10.0
@@ -131,7 +131,7 @@ class Admission:
             raise self._refusal(
                 f"the service holds {held.work:.0f} of at most {limits.queue_tokens} tokens", "queue_tokens"
             )
-        free = limits.queue_items - held.items - items
+        free = limits.queue_items - held.items
         if mine.items and mine.items + items > FREE_SHARE * free:
             raise self._refusal(
                 f"you have {mine.items} items in the service, and {items} more would leave too little room for others",

@@ -95,7 +95,7 @@ def test_one_client_cannot_fill_the_queue_alone() -> None:
     with ExitStack() as inside:
         for _ in range(6):
             inside.enter_context(door.admitted("flood", 8, 8, 60))
-        assert refused(door, "flood", 1, 1).limit == "client_share", "48 of 64 are held"
+        assert refused(door, "flood", 8, 8).limit == "client_share", "48 of 64 are held"
         for other in range(8):
             inside.enter_context(door.admitted(f"other-{other}", 1, 1, 60))
         assert refused(door, "flood", 8, 8).limit == "client_share"
