@@ -18,7 +18,7 @@ from serving.errors import RequestError
 
 CHARS_PER_TOKEN = 4
 FREE_SHARE = 3.0
-"""A client may hold so many times what is free when it comes: alone three quarters of the queue and part of a request."""
+"""A client may hold so many times what is free when it comes: alone three quarters and part of a request."""
 BUSY_WORK = 512
 """The rate is measured while at least this much is held: with less, batches are small, and cost more per token."""
 MEMORY_SECONDS = 10.0
