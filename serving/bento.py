@@ -54,7 +54,7 @@ def configure(folder: Path) -> None:
     if not keys and not anonymous:
         raise ConfigError(
             f"BentoML listens wherever its command line says, so this Bento wants to know who may call it: set "
-            f"{KEYS_VARIABLE}=/PATH/FILE (made by `omnivec keys add NAME --file FILE`), or {ANONYMOUS_VARIABLE}=true where "
+            f"{KEYS_VARIABLE}=/PATH/FILE (see `omnivec keys add`), or {ANONYMOUS_VARIABLE}=true where "
             f"something in front checks its callers, or {CONFIG_VARIABLE}=FILE with a whole serving configuration"
         )
     if keys and not Path(keys).is_absolute():
