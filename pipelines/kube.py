@@ -14,7 +14,7 @@ def api_client(context: str | None = None) -> Any:
     Raises:
         ClusterError: there is neither.
     """
-    from kubernetes import client, config  # type: ignore[import-untyped]
+    from kubernetes import client, config
 
     settings = client.Configuration()
     try:
@@ -40,7 +40,7 @@ def get(api: Any, path: str, **query: Any) -> tuple[int, Any]:
 
 def call(api: Any, method: str, path: str, *, query: dict[str, Any] | None = None, body: Any = None) -> tuple[int, Any]:
     """Status and document of a request; a refusal is an answer, not an exception."""
-    from kubernetes.client import ApiException  # type: ignore[import-untyped]
+    from kubernetes.client import ApiException
     from urllib3.exceptions import HTTPError
 
     headers = {"Accept": "application/json"} | ({"Content-Type": "application/json"} if body is not None else {})

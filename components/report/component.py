@@ -13,7 +13,6 @@ def report(
     """Report how the run ended, also when it failed."""
     import os
     from pathlib import Path
-    from typing import Any
 
     from components.environment import Environment
     from components.report.config import ReportConfig
@@ -21,12 +20,14 @@ def report(
     from components.step import RUNNER, step
 
     environment = Environment.from_env()
-    outputs = {"summary": Path(summary.path), "page": Path(page.path)}
-    told: dict[str, Any] = {
-        "state": status.state,
-        "message": status.error_message or "",
-        "tracked": RUNNER not in os.environ,
-    }
     with step("report") as record:
-        ended = run(ReportConfig.parse(config), environment=environment, **told, **outputs)
+        ended = run(
+            ReportConfig.parse(config),
+            environment=environment,
+            state=status.state,
+            message=status.error_message or "",
+            tracked=RUNNER not in os.environ,
+            summary=Path(summary.path),
+            page=Path(page.path),
+        )
         record.add(status=ended.status)

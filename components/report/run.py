@@ -51,16 +51,23 @@ def run(
     summary.write_text(json.dumps(vars(outcome), indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(markdown(config.name, outcome), encoding="utf-8")
-    try:
-        if tracked:
-            track(config.name, outcome, environment)
-    except Exception as error:  # mlflow raises many kinds, and a run that succeeded must not fail by its report
-        sys.stderr.write(f"report: MLflow at {environment.tracking_uri} took no report: {error}\n")
+    if tracked:
+        track(config.name, outcome, environment)
     return outcome
 
 
 def track(name: str, outcome: Outcome, environment: Environment) -> None:
-    """Put status and failure on the run's MLflow parent, and end it if it belongs to the steps."""
+    """Put status and failure on the run's MLflow parent, and end it if it belongs to the steps.
+
+    A server that takes nothing is told of on stderr.
+    """
+    try:
+        _track(name, outcome, environment)
+    except Exception as error:  # mlflow raises many kinds, and a run that succeeded must not fail by its report
+        sys.stderr.write(f"report: MLflow at {environment.tracking_uri} took no report: {error}\n")
+
+
+def _track(name: str, outcome: Outcome, environment: Environment) -> None:
     from components.tracking import Run, client_for, end_parent, shared_parent
 
     parent = environment.parent_run or shared_parent(environment)

@@ -96,7 +96,7 @@ def client_of(wanted: TrainJobConfig) -> "TrainerClient":
     """
     from kubeflow.common.types import KubernetesBackendConfig
     from kubeflow.trainer import TrainerClient
-    from kubernetes.config import ConfigException  # type: ignore[import-untyped]
+    from kubernetes.config import ConfigException
 
     try:
         return TrainerClient(backend_config=KubernetesBackendConfig(namespace=wanted.namespace))

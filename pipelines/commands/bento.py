@@ -20,15 +20,12 @@ def bento(
     wheel: Annotated[Path | None, typer.Option(help="Wheel of Omnivec; default: this code's own.")] = None,
 ) -> None:
     """Build a Bento: model, code and exact requirements in one folder or archive."""
-    from typing import cast
-
-    from model.artifact import Backend
     from serving.bento import EXTRAS, build_bento
 
     if backend not in EXTRAS:
         raise typer.BadParameter(f"{backend!r} is not one of {', '.join(EXTRAS)}", param_hint="--backend")
     chosen, version = (artifact, artifact_version(artifact)) if artifact else registered(model)
-    tag = build_bento(chosen, output, version=version, backend=cast("Backend", backend), wheel=wheel)
+    tag = build_bento(chosen, output, version=version, backend=backend, wheel=wheel)
     folder = output if output.is_dir() else f"$(bentoml get {tag} -o path)"
     typer.echo(f"built {tag} from {chosen}: {output}\nwhere it shall run:", err=True)
     if not output.is_dir():
