@@ -9,13 +9,14 @@ UI_PORT ?= 5000
 # One more than two cores: tests wait for processes that they start.
 WORKERS ?= 3
 OMNIVEC_HOME ?= $(CURDIR)/.omnivec
+TOOLS := $(OMNIVEC_HOME)/tools
 export OMNIVEC_HOME PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow bench serve ui lint format golden lock clean
+.PHONY: help setup run test test-slow test-infra test-containers bench serve ui images render lint format golden lock clean
 
 help:  ## list the verbs
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 
 setup: $(READY)  ## virtual environment with the locked packages
 
@@ -32,6 +33,13 @@ test: lint  ## lint, then every test that does not take minutes
 test-slow: $(READY)  ## what takes minutes and is left out of test: TrainJob nodes, killed workers, rows of the benchmark
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m minutes
 
+test-infra: $(READY)  ## manifests rendered by a real kubectl, validated strictly for three Kubernetes minors
+	@bash infra/tools.sh $(TOOLS)
+	OMNIVEC_INFRA_TOOLS=$(TOOLS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/infra -m "not minutes"
+
+test-containers: $(READY)  ## steps in real containers, by an engine and a registry of its own (root, Debian)
+	@bash tests/containers/run.sh
+
 bench: $(READY)  ## side by side with sentence-transformers on two threads; result in OMNIVEC_HOME/bench
 	@OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks
 
@@ -40,6 +48,13 @@ serve: $(READY)  ## serve the champion on 127.0.0.1:$(PORT)
 
 ui: $(READY)  ## MLflow on 127.0.0.1:$(UI_PORT)
 	@$(BIN)/mlflow server --backend-store-uri sqlite:///$(OMNIVEC_HOME)/mlflow.db --host 127.0.0.1 --port $(UI_PORT)
+
+images: $(READY)  ## images data, train, serve and pipeline (BASE, TORCH, REGISTRY), linted, with lists of what is inside
+	@$(BIN)/python infra/images/build.py
+	@$(BIN)/python infra/images/check.py $(TOOLS)/images
+
+render: $(READY)  ## render the overlays into infra/rendered; review the difference before committing it
+	@bash infra/tools.sh $(TOOLS) && bash infra/render.sh $(TOOLS)/kubectl
 
 lint: $(READY)  ## style, types, direction of imports
 	$(BIN)/ruff check .
@@ -58,7 +73,8 @@ lock: $(READY)  ## write requirements.lock from the environment
 	@$(BIN)/python -m pip freeze --all --exclude pip --exclude omnivec --exclude uv --exclude-editable \
 		| sed -E -e 's/\+cpu$$//' -e 's/^([^=]+)/\L\1/' -e ':a;s/^([^=]*)[._]/\1-/;ta' | LC_ALL=C sort -f > $(VENV)/lock
 	@{ head -1 requirements.lock; cat $(VENV)/lock; } > $(VENV)/lock.new && mv $(VENV)/lock.new requirements.lock
-	@git diff --stat -- requirements.lock
+	@$(BIN)/python infra/images/closure.py
+	@git diff --stat -- requirements.lock infra/images/lists
 
 clean:  ## remove caches and build output (keeps .venv and OMNIVEC_HOME)
 	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis htmlcov .coverage

@@ -188,7 +188,7 @@ class ClusterConfig(Config):
         keep_hours: how long pods and workflow of an ended run are kept; their logs go with them.
     """
 
-    image: str = "omnivec:0.1.0"
+    image: str = "omnivec-pipeline:0.1.0"
     images: Images = Images()
     pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     pull_secrets: tuple[Name, ...] = ()

@@ -42,7 +42,7 @@ def test_a_submission_sends_the_pipeline_and_its_parameters(
     assert parameters["corpus"] == str(corpus)
     assert len(parameters["corpus_digest"]) == 32
     assert fake.experiments["e1"] == {"experiment_id": "e1", "display_name": "omnivec", "namespace": "team"}
-    assert "warning: image omnivec:0.1.0 is not named by digest" in done.stderr
+    assert "warning: image omnivec-pipeline:0.1.0 is not named by digest" in done.stderr
 
 
 def test_an_installation_with_one_user_is_not_given_a_namespace(corpus: Path) -> None:
