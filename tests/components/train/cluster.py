@@ -13,14 +13,18 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
+import psutil
 import yaml
 from kubeflow_trainer_api import models
+
+from tests.components.train.networks import CABLE, Host
 
 ROOT = Path(__file__).resolve().parents[3]
 TRAINJOBS = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/team/trainjobs"
@@ -36,12 +40,21 @@ class Cluster:
         directory: for the logs of the nodes.
         command: what nodes run instead of what the job says.
         forbidden: refuse jobs, as where a role is missing.
+        hosts: where each node runs; all on this host when empty.
     """
 
-    def __init__(self, directory: Path, *, command: list[str] | None = None, forbidden: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        command: list[str] | None = None,
+        forbidden: bool = False,
+        hosts: Sequence[Host] = (),
+    ) -> None:
         self.directory = directory
         self.command = command
         self.forbidden = forbidden
+        self.hosts = hosts
         self.jobs: dict[str, dict[str, Any]] = {}
         self.nodes: dict[str, list[subprocess.Popen[bytes]]] = {}
         self.received: list[dict[str, Any]] = []
@@ -81,7 +94,10 @@ class Cluster:
                 free.bind(("127.0.0.1", 0))
                 self.port = free.getsockname()[1]
         injected = {"PET_NNODES": job.spec.trainer.num_nodes, "PET_NODE_RANK": node, "PET_MASTER_PORT": self.port}
-        injected |= {"PET_MASTER_ADDR": "127.0.0.1", "PYTHONPATH": ROOT, "OMP_NUM_THREADS": 1}
+        first = self.hosts[0].address if self.hosts else "127.0.0.1"
+        injected |= {"PET_MASTER_ADDR": first, "PYTHONPATH": ROOT, "OMP_NUM_THREADS": 1}
+        if self.hosts:
+            injected["GLOO_SOCKET_IFNAME"] = CABLE  # else gloo asks a name server for the address of the host's name
         env = {
             **os.environ,
             **{e.name: e.value for e in job.spec.trainer.env},
@@ -90,6 +106,8 @@ class Cluster:
         command = self.command or job.spec.trainer.command
         if command[0] == "torchrun":
             command = [sys.executable, "-m", "torch.distributed.run", *command[1:]]
+        if self.hosts:
+            command = self.hosts[node].command(*command)
         log = (self.directory / f"{job.metadata.name}-{node}-{len(self.received)}.log").open("wb")
         return subprocess.Popen(
             command, env=env, stdout=log, stderr=subprocess.STDOUT, cwd=self.directory, start_new_session=True
@@ -116,8 +134,9 @@ class Cluster:
             return 200, self.jobs[name]
         if kind == "Failed":
             for node in self.nodes[name]:  # as the JobSet does
-                with suppress(ProcessLookupError):
-                    os.killpg(node.pid, signal.SIGKILL)
+                _kill_all(node.pid)
+            for host in self.hosts:
+                host.lose_power()  # also what an agent that is gone left behind
         condition = {"type": kind, "status": "True", "reason": "x", "message": "y", "lastTransitionTime": CREATED}
         return 200, {**self.jobs[name], "status": {"conditions": [condition]}}
 
@@ -145,6 +164,15 @@ class Cluster:
                 if over:
                     return
                 time.sleep(0.05)
+
+
+def _kill_all(agent: int) -> None:
+    """Kill an agent with its workers, which have sessions of their own."""
+    with suppress(psutil.NoSuchProcess):
+        first = psutil.Process(agent)
+        for process in (*first.children(recursive=True), first):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 class _Handler(BaseHTTPRequestHandler):
