@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from serving.fairness import FairQueue
 
@@ -145,14 +145,22 @@ class MicroBatcher(Generic[T, R]):
 
     async def _run(self) -> None:
         """Work until the queue is empty; the next ``submit`` starts a new worker."""
-        await asyncio.sleep(0)  # the other items of the same request are queued in this turn of the loop
-        while batch := self._take():
-            started = time.monotonic()
-            loop = asyncio.get_running_loop()
-            outcomes = await loop.run_in_executor(self._executor, self._isolated, [entry.item for entry in batch])
-            for entry, outcome in zip(batch, outcomes, strict=True):
-                _deliver(entry.future, outcome)
-            self._observe(_stats(batch, started, time.monotonic()))
+        try:
+            await asyncio.sleep(0)  # the other items of the same request are queued in this turn of the loop
+            while batch := self._take():
+                await self._serve(batch)
+        finally:
+            # At once, not when the loop comes to tell of the end: what is submitted in between would wait for ever.
+            self._workers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+
+    async def _serve(self, batch: "list[_Waiting[T, R]]") -> None:
+        """Compute one batch and hand out what came of it."""
+        started = time.monotonic()
+        loop = asyncio.get_running_loop()
+        outcomes = await loop.run_in_executor(self._executor, self._isolated, [entry.item for entry in batch])
+        for entry, outcome in zip(batch, outcomes, strict=True):
+            _deliver(entry.future, outcome)
+        self._observe(_stats(batch, started, time.monotonic()))
 
     def _take(self) -> list[_Waiting[T, R]]:
         """Remove the next batch from the queue."""

@@ -68,6 +68,19 @@ arrivals = st.lists(
 )
 
 
+def test_an_item_that_comes_while_a_worker_ends_is_served(executor) -> None:
+    async def work(batcher: MicroBatcher[int, int]) -> list[int]:
+        found = []
+        for turns in range(6):
+            batcher.submit(0, 1).cancel()  # its worker finds nothing to do, some turns later
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            found.append(await asyncio.wait_for(batcher.submit(turns, 1), 20))
+        return found
+
+    assert run(Recorder(), executor, work) == [0, 2, 4, 6, 8, 10]
+
+
 @settings(max_examples=60, deadline=None)
 @given(arrivals=arrivals, bad=st.frozensets(st.integers(0, 23), max_size=4))
 def test_each_item_gets_its_own_result(
