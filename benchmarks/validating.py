@@ -55,13 +55,13 @@ def main() -> None:
 
 def measure(directory: Path) -> dict[str, float]:
     """Validate once in this process."""
-    from components.validate.config import ValidateConfig
+    from components.validate.config import LicensePolicy, ValidateConfig
     from components.validate.run import run
     from data.rules import Ranges
     from model.memory import peak_bytes
 
     out = directory / "out"
-    config = ValidateConfig(ranges=Ranges(tasks=TASKS))
+    config = ValidateConfig(ranges=Ranges(tasks=TASKS), licenses=LicensePolicy(allow=("MIT", "CC0-1.0")))
     size = sum(path.stat().st_size for path in (directory / "corpus").glob("*.parquet"))
     start = time.perf_counter()
     found = run(

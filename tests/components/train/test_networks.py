@@ -92,6 +92,9 @@ class Agents:
         meet.append(f"--rdzv-conf=is_host={int(node == 0)}")  # guessed from the host's name otherwise
         own = [f"--local-addr={self.hosts[node].address}", "-m", "components.train.worker", str(self.job)]
         env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": CABLE}
+        env["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = (
+            "1"  # else a newcomer waits for what is said in the first round only
+        )
         with (self.logs / f"node-{node}.log").open("ab") as log:
             return subprocess.Popen(
                 self.hosts[node].command(*run, *meet, *own),
