@@ -1,6 +1,6 @@
 """What a file of vectors is: the space that it lies in, and what it was made of; written beside it, at the same time.
 
-``OUTPUT.about.json`` says it in words; ``OUTPUT.inputs.parquet`` has the state of every input. Vectors of two spaces
+``OUTPUT.about.json`` says it in words; ``OUTPUT.inputs`` has the state of every input. Vectors of two spaces
 cannot be compared, so a file is of one space, and of which one must never be a guess.
 """
 
@@ -67,7 +67,7 @@ def about_path(output: Path) -> Path:
 
 def states_path(output: Path) -> Path:
     """The file of the states of its inputs."""
-    return output.with_name(output.name + ".inputs.parquet")
+    return output.with_name(output.name + ".inputs")
 
 
 def write_about(
