@@ -47,6 +47,7 @@ def test_golden_training_pipeline(golden: Callable[[str, str], None]) -> None:
     golden("training_pipeline.yaml", compile_yaml(load("quickstart")))
 
 
+@pytest.mark.minutes
 def test_compilation_is_deterministic() -> None:
     assert compile_yaml(load("debug")) == compile_yaml(load("debug"))
 

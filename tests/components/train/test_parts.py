@@ -112,6 +112,7 @@ def test_gradients_are_those_of_the_whole_batch(mixed: Path, still: Path) -> Non
             assert torch.allclose(found[name], want, rtol=1e-3, atol=1e-5 * max(1.0, float(want.abs().max()))), name
 
 
+@pytest.mark.minutes
 def test_weights_depend_neither_on_workers_nor_on_what_is_kept_nor_on_a_kill(
     mixed: Path, tiny_artifact: Path, tmp_path: Path
 ) -> None:
