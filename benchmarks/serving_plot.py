@@ -18,13 +18,14 @@ def draw(cells: "Sequence[Cell]", hardware: str, path: Path) -> None:
     """Write the picture; its form is that of the suffix."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(13, 4.2), layout="constrained")
-    rates, tails, media = figure.subplots(1, 3)
-    texts = [cell for cell in cells if cell.kind == "texts"]
+    texts, media = ([cell for cell in cells if (cell.kind == "texts") == wanted] for wanted in (True, False))
+    figure = Figure(figsize=(13 if media else 9, 4.2), layout="constrained")
+    rates, tails, *more = figure.subplots(1, 3 if media else 2)
     _lines(rates, texts, "rate", "texts a second")
     _lines(tails, [cell for cell in texts if cell.side != CEILING], "p99", "p99 in milliseconds")
     tails.set_yscale("log")
-    _bars(media, [cell for cell in cells if cell.kind != "texts"])
+    for axes in more:
+        _bars(axes, media)
     if texts:
         rates.legend(frameon=False, fontsize=8)
     figure.suptitle(f"One content a request, the same weights in fp32 on {hardware}", fontsize=9)
@@ -47,7 +48,8 @@ def _lines(axes: "Axes", cells: "Sequence[Cell]", field: str, title: str) -> Non
     axes.set_xticks(range(len(loads)), [str(load) for load in loads])
     axes.set_xlabel("clients")
     axes.set_title(title, fontsize=10)
-    axes.set_ylim(bottom=None if field == "p99" else 0)
+    if field != "p99":
+        axes.set_ylim(bottom=0)
     axes.grid(alpha=0.2)
 
 
