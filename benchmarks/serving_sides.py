@@ -6,7 +6,6 @@ does nothing.
 
 import atexit
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from benchmarks.setting import Setting
 from model.artifact import Backend, load_encoder
 from model.content import Content
 from model.encoding import batch_cost, encode_contents, plan_batches, run_batches
+from pipelines.local import variables_set
 from serving.client import to_item
 from serving.config import CaptureConfig, ServingConfig
 from serving.launch import free_port, running
@@ -241,16 +241,8 @@ def environment(setting: Setting) -> Iterator[None]:
         "DO_NOT_TRACK": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }
-    before = {name: os.environ.get(name) for name in given}
-    os.environ.update(given)
-    try:
+    with variables_set(given):
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def state(setting: Setting, name: str) -> Path:

@@ -66,7 +66,7 @@ class Processes:
         """Set the variables that the processes inherit."""
         from kfp import local
 
-        with _variables(environment.variables() | _console_variables()):
+        with variables_set(environment.variables() | _console_variables()):
             yield local.SubprocessRunner(use_venv=False), []
 
 
@@ -131,7 +131,7 @@ def _console_variables() -> dict[str, str]:
 
 
 @contextmanager
-def _variables(values: Mapping[str, str]) -> Iterator[None]:
+def variables_set(values: Mapping[str, str]) -> Iterator[None]:
     """Set environment variables for the children and put the old ones back."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)

@@ -3,21 +3,17 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
 
 from components.corpora import pin_corpus
 from components.environment import Environment
 from components.report.outcome import Outcome, collect, save
-from components.report.run import track
+from components.report.run import MLFLOW, Status, track
 from components.tracking import end_parent, start_parent
 from model.errors import ConfigError
 from pipelines.config import RunConfig, check_directories
 from pipelines.graph import build
 from pipelines.local import Processes, RunError, Runner, execute, new_run_id
 from pipelines.plan import PlannedStep
-
-Status = Literal["ok", "failed", "interrupted"]
-ENDED = {"ok": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 
 
 def run_here(
@@ -59,7 +55,7 @@ def run_here(
     except KeyboardInterrupt:
         error = "interrupted by the user"
     finally:
-        end_parent(environment, parent, status=ENDED[status])
+        end_parent(environment, parent, status=MLFLOW[status])
     names = [step.name for step in graph.steps]
     outcome = collect(environment, names, status=status, seconds=time.monotonic() - started, error=error)
     save(outcome, environment.home)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -82,19 +83,13 @@ def submit(
         return Started(str(started.run_id), name, new=True)
 
 
-class package:  # noqa: N801 - reads as a function
+@contextmanager
+def package(config: RunConfig, image: str | None, *, fresh: bool) -> Iterator[Path]:
     """A compiled pipeline in a file, for as long as it is needed."""
-
-    def __init__(self, config: RunConfig, image: str | None, *, fresh: bool) -> None:
-        self._folder = TemporaryDirectory()
-        self.path = Path(self._folder.name) / "pipeline.yaml"
-        self.path.write_text(compile_yaml(config, image, fresh=fresh), encoding="utf-8")
-
-    def __enter__(self) -> Path:
-        return self.path
-
-    def __exit__(self, *_: object) -> None:
-        self._folder.cleanup()
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "pipeline.yaml"
+        path.write_text(compile_yaml(config, image, fresh=fresh), encoding="utf-8")
+        yield path
 
 
 def follow(

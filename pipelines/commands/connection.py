@@ -1,6 +1,8 @@
 """Options by which commands reach Kubeflow Pipelines, and the one place that reads their variables."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from pipelines.access import Access, Connection
+    from pipelines.config import RunConfig
 
 NO_CLUSTER = 3
 POD_MARK = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
@@ -65,15 +68,31 @@ def _namespace_of_pod() -> str | None:
 
 def reach(access: "Access") -> "Connection":
     """Connect, or end with code 3."""
-    from pipelines.access import ClusterError, connect
+    from pipelines.access import connect
+
+    with refusing():
+        return connect(access)
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Where the cluster does not do what is asked of it inside, say why, and end with code 3."""
+    from pipelines.access import ClusterError
 
     try:
-        return connect(access)
+        yield
     except ClusterError as error:
-        raise refused(error) from error
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(NO_CLUSTER) from error
 
 
-def refused(error: Exception) -> typer.Exit:
-    """Say why the cluster did not do it; the exit to raise has code 3."""
-    typer.echo(f"error: {error}", err=True)
-    return typer.Exit(NO_CLUSTER)
+def pin(config: "RunConfig", image: str | None) -> tuple["RunConfig", str]:
+    """A run with the corpus that its pods will find, and the corpus' digest; what may go wrong is warned of."""
+    from components.corpora import pin_corpus
+    from pipelines.advice import advice
+
+    corpus = pin_corpus(config.corpus, elsewhere=True)
+    config = config.model_copy(update={"corpus": corpus.name})
+    for sentence in advice(config, image):
+        typer.echo(f"warning: {sentence}", err=True)
+    return config, corpus.digest

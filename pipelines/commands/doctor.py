@@ -20,7 +20,7 @@ from pipelines.commands.connection import (
     Namespace,
     TokenFile,
     access_of,
-    refused,
+    refusing,
 )
 from pipelines.commands.options import Overrides, Recipe
 
@@ -138,7 +138,6 @@ def doctor(
 
         fine = report(examine(Environment.from_env().home, port), typer.echo)
     else:
-        from pipelines.access import ClusterError
         from pipelines.advice import advice
         from pipelines.commands.doctor_cluster import examine_cluster
         from pipelines.kube import api_client
@@ -148,10 +147,8 @@ def doctor(
         space = namespace or config.cluster.namespace
         known = bool(host) or POD_MARK.is_file()
         access = access_of(host, space, token_file, cookie_file, ca) if known else None
-        try:
+        with refusing():
             fine = report(examine_cluster(api_client(context), config, access, space), typer.echo)
-        except ClusterError as error:
-            raise refused(error) from error
         for sentence in advice(config):
             typer.echo(f"note {sentence}")
     if not fine:

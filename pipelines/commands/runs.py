@@ -15,8 +15,9 @@ from pipelines.commands.connection import (
     Namespace,
     TokenFile,
     access_of,
+    pin,
     reach,
-    refused,
+    refusing,
 )
 from pipelines.commands.options import Image, Overrides, Recipe
 
@@ -53,24 +54,16 @@ def submit(
     Exit status: 0 started (with --wait: succeeded), 1 failed or cancelled, 2 wrong recipe, 3 no cluster answers or it
     refused, 4 still running when --timeout-minutes were over, 130 interrupted (the run goes on).
     """
-    from components.corpora import pin_corpus
-    from pipelines.access import ClusterError
-    from pipelines.advice import advice
     from pipelines.recipe import load
     from pipelines.runs import submit as start
 
     config = load(recipe, set_ or ())
     access = access_of(host, namespace or config.cluster.namespace, token_file, cookie_file, ca)
-    corpus = pin_corpus(config.corpus, elsewhere=True)
-    config = config.model_copy(update={"corpus": corpus.name})
-    for sentence in advice(config, image):
-        typer.echo(f"warning: {sentence}", err=True)
+    config, digest = pin(config, image)
     connection = reach(access)
-    try:
-        options = {"image": image, "corpus_digest": corpus.digest, "run_name": run_name, "experiment": experiment}
+    with refusing():
+        options = {"image": image, "corpus_digest": digest, "run_name": run_name, "experiment": experiment}
         started = start(connection, access, config, fresh=fresh, **options)  # type: ignore[arg-type]
-    except ClusterError as error:
-        raise refused(error) from error
     if not started.new:
         typer.echo(f"{started.name!r} was submitted before and is not started again", err=True)
     typer.echo(connection.link(started.run_id))
@@ -89,15 +82,12 @@ def runs(
     ca: Authority = None,
 ) -> None:
     """List runs on a cluster, newest first."""
-    from pipelines.access import ClusterError
     from pipelines.runs import listed, row
 
     access = access_of(host, namespace, token_file, cookie_file, ca)
     connection = reach(access)
-    try:
+    with refusing():
         found = listed(connection, access, experiment=None if experiment == "all" else experiment, limit=limit)
-    except ClusterError as error:
-        raise refused(error) from error
     rows = [row(run) for run in found]
     if as_json:
         typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
@@ -114,17 +104,14 @@ def cancel(
     ca: Authority = None,
 ) -> None:
     """End a run on a cluster. Its pods get a signal; training saves a checkpoint before it ends."""
-    from pipelines.access import ClusterError
     from pipelines.runs import cancel as end
     from pipelines.runs import find
 
     access = access_of(host, namespace, token_file, cookie_file, ca)
     connection = reach(access)
-    try:
+    with refusing():
         found = find(connection, access, run)
         before, after = found.state, end(connection, access, found.run_id)
-    except ClusterError as error:
-        raise refused(error) from error
     typer.echo(f"{found.display_name} ({found.run_id}): {'was already' if before == after else 'is now'} {after}")
 
 
@@ -140,13 +127,12 @@ def logs(
     ca: Authority = None,
 ) -> None:
     """Print what the pod of a step wrote. Needs the Kubernetes API, and the pod to be there still."""
-    from pipelines.access import ClusterError
     from pipelines.pods import step_logs
     from pipelines.runs import failed_step, find, tasks_of
 
     access = access_of(host, namespace, token_file, cookie_file, ca)
     connection = reach(access)
-    try:
+    with refusing():
         found = find(connection, access, run)
         broken = failed_step(found)
         wanted = step or (broken.step if broken else None)
@@ -155,20 +141,16 @@ def logs(
             raise typer.Exit(2)
         for line in step_logs(found, wanted, namespace=access.namespace, context=context, tail=tail):
             typer.echo(line)
-    except ClusterError as error:
-        raise refused(error) from error
 
 
 def _wait(connection: "Connection", access: "Access", run_id: str, every: float, minutes: float | None) -> None:
-    from pipelines.access import ClusterError
     from pipelines.runs import failed_step, follow, watch
 
     timeout = None if minutes is None else 60 * minutes
     try:
-        events = follow(connection, access, run_id, every=every, timeout=timeout)
-        run = watch(events, lambda change: typer.echo(_change(change), err=True))
-    except ClusterError as error:
-        raise refused(error) from error
+        with refusing():
+            events = follow(connection, access, run_id, every=every, timeout=timeout)
+            run = watch(events, lambda change: typer.echo(_change(change), err=True))
     except TimeoutError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(STILL_RUNNING) from error

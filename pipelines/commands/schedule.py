@@ -14,8 +14,9 @@ from pipelines.commands.connection import (
     Namespace,
     TokenFile,
     access_of,
+    pin,
     reach,
-    refused,
+    refusing,
 )
 from pipelines.commands.options import Image, Overrides, Recipe
 
@@ -48,28 +49,18 @@ def add(
     ca: Authority = None,
 ) -> None:
     """Start a recipe again and again. The same command a second time changes nothing."""
-    from components.corpora import pin_corpus
-    from pipelines.access import ClusterError
-    from pipelines.advice import advice
     from pipelines.recipe import load
     from pipelines.schedules import Wanted, schedule, timing
 
     config = load(recipe, set_ or ())
     when = timing(cron, every, start, end)
     access = access_of(host, namespace or config.cluster.namespace, token_file, cookie_file, ca)
-    corpus = pin_corpus(config.corpus, elsewhere=True)
-    config = config.model_copy(update={"corpus": corpus.name})
-    for sentence in advice(config, image):
-        typer.echo(f"warning: {sentence}", err=True)
+    config, digest = pin(config, image)
     wanted = Wanted(
         name, when, max_concurrency=max_concurrency, no_catchup=not catch_up, fresh=fresh, experiment=experiment
     )
-    try:
-        done = schedule(
-            reach(access), access, config, wanted, image=image, corpus_digest=corpus.digest, replace=replace
-        )
-    except ClusterError as error:
-        raise refused(error) from error
+    with refusing():
+        done = schedule(reach(access), access, config, wanted, image=image, corpus_digest=digest, replace=replace)
     typer.echo(f"schedule {name!r} {done.what}: {done.schedule_id}")
 
 
@@ -83,15 +74,12 @@ def list_(
     ca: Authority = None,
 ) -> None:
     """List schedules."""
-    from pipelines.access import ClusterError
     from pipelines.commands.runs import show
     from pipelines.schedules import row, schedules
 
     access = access_of(host, namespace, token_file, cookie_file, ca)
-    try:
+    with refusing():
         rows = [row(found) for found in schedules(reach(access), access)]
-    except ClusterError as error:
-        raise refused(error) from error
     if as_json:
         typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     else:
@@ -107,14 +95,11 @@ def _acts(verb: str) -> Any:
         cookie_file: CookieFile = None,
         ca: Authority = None,
     ) -> None:
-        from pipelines.access import ClusterError
         from pipelines.schedules import act
 
         access = access_of(host, namespace, token_file, cookie_file, ca)
-        try:
+        with refusing():
             act(reach(access), access, name, verb)
-        except ClusterError as error:
-            raise refused(error) from error
         typer.echo(f"schedule {name!r}: {verb}d")
 
     return command
