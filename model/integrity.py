@@ -43,12 +43,13 @@ def verify_digests(directory: Path) -> None:
     """
     artifact_digest(directory)
     recorded: dict[str, str] = json.loads((directory / DIGESTS).read_text(encoding="utf-8"))
-    bad = [name for name, digest in recorded.items() if not _matches(directory / name, digest)]
+    bad = [name for name, digest in recorded.items() if not matches(directory / name, digest)]
     if bad:
         raise ArtifactError(
             f"{directory} does not match its digests: {', '.join(bad)} missing or changed; fetch it again"
         )
 
 
-def _matches(path: Path, digest: str) -> bool:
+def matches(path: Path, digest: str) -> bool:
+    """Whether a file is there and has this SHA-256."""
     return path.is_file() and file_digest(path) == digest

@@ -17,8 +17,7 @@ from components.embed.inputs import Source
 from model.config import Config
 from model.errors import ConfigError, DataError
 from model.files import whole_file
-
-CHUNK_BYTES = 1 << 20
+from model.integrity import file_digest, matches
 
 
 class About(Config):
@@ -55,7 +54,7 @@ class About(Config):
             about = cls.parse(path)
         except (ConfigError, OSError, ValueError) as error:
             raise DataError(f"{path.name} does not say which space {output} lies in ({error}); {again}") from error
-        if about.output_sha256 != file_digest(output) or about.inputs_sha256 != file_digest(states_path(output)):
+        if not (matches(output, about.output_sha256) and matches(states_path(output), about.inputs_sha256)):
             raise DataError(f"{path.name} belongs to another file than {output}: one of them was replaced; {again}")
         return about
 
@@ -98,14 +97,3 @@ def read_states(output: Path) -> Mapping[str, str]:
 def state_digest(source: Source) -> str:
     """Short form of the state of an input."""
     return hashlib.sha256(source.state.encode("utf-8", errors="replace")).hexdigest()[:16]
-
-
-def file_digest(path: Path) -> str:
-    """Digest of a file's bytes; of a file that is not there it is empty."""
-    if not path.is_file():
-        return ""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(CHUNK_BYTES):
-            digest.update(piece)
-    return digest.hexdigest()
