@@ -131,9 +131,7 @@ class MicroBatcher(Generic[T, R]):
         self._queue.add(client, entry, length if cost is None else cost)
         self._tokens += length
         if len(self._workers) < self._most_workers:
-            worker = loop.create_task(self._run())
-            self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
+            self._workers.add(loop.create_task(self._run()))
         return entry.future
 
     async def close(self) -> None:
