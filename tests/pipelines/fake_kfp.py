@@ -7,8 +7,7 @@ parameters are ones the pipeline has. It compiles no Argo workflow, starts no po
 
 import json
 import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
@@ -16,6 +15,8 @@ import kfp_server_api
 from google.protobuf.json_format import ParseDict, ParseError
 from kfp.kubernetes import kubernetes_executor_config_pb2 as platform_pb
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
+
+from tests.loopback import Loopback
 
 BASE = "/apis/v2beta1"
 QUERY = {"page_token", "page_size", "sort_by", "filter", "namespace", "experiment_id"}
@@ -68,7 +69,7 @@ def check_pipeline(given: dict[str, Any], parameters: dict[str, Any]) -> None:
         raise RefusedError(400, f"the pipeline has no parameter {sorted(unknown)}")
 
 
-class FakeKfp:
+class FakeKfp(Loopback):
     """The server; a context, then ``host`` is where it answers.
 
     Attributes:
@@ -91,20 +92,7 @@ class FakeKfp:
         self.login = False
         self.old = False
         self.requests: list[str] = []
-        handler = type("Handler", (_Handler,), {"fake": self})
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-
-    def __enter__(self) -> "FakeKfp":
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-
-    @property
-    def host(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_port}"
+        super().__init__(_Handler, fake=self)
 
     def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> dict[str, Any]:
         if path == "/healthz":

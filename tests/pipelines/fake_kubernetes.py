@@ -4,16 +4,17 @@ It proves what the doctor makes of answers, and that its requests are well-forme
 """
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
 import yaml
 
+from tests.loopback import Loopback
 
-class FakeKubernetes:
+
+class FakeKubernetes(Loopback):
     """The server; a context, then ``address`` is where it answers.
 
     Attributes:
@@ -27,19 +28,7 @@ class FakeKubernetes:
         self.hidden: tuple[str, ...] = ()
         self.denied: set[str] = set()
         self.asked: list[str] = []
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": self}))
-
-    def __enter__(self) -> "FakeKubernetes":
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_port}"
+        super().__init__(_Handler, fake=self)
 
     def kubeconfig(self, folder: Path) -> Path:
         """A kubeconfig for this server."""

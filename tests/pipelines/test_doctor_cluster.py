@@ -194,10 +194,10 @@ def test_a_restricted_namespace_needs_a_user(cluster, tmp_path, monkeypatch) -> 
 
 def test_pipelines_are_asked_too(cluster, tmp_path, monkeypatch) -> None:
     with FakeKfp() as kfp:
-        checks = findings(cluster, tmp_path, monkeypatch, access=Access(kfp.host, "team"))
-        assert next(c for c in checks if c.name == "pipelines").found.startswith(f"{kfp.host}, several users")
+        checks = findings(cluster, tmp_path, monkeypatch, access=Access(kfp.address, "team"))
+        assert next(c for c in checks if c.name == "pipelines").found.startswith(f"{kfp.address}, several users")
         kfp.login = True
-        wrong = [c for c in findings(cluster, tmp_path, monkeypatch, access=Access(kfp.host, "team")) if not c.ok]
+        wrong = [c for c in findings(cluster, tmp_path, monkeypatch, access=Access(kfp.address, "team")) if not c.ok]
     assert "web page" in wrong[0].found
 
 
@@ -234,7 +234,7 @@ def test_logs_of_a_step(cluster, tmp_path, monkeypatch, fake, corpus, at_home) -
     }
     cluster.documents[f"{NAMESPACE}/pods/impl-1/log"] = "step 1\nstep 2\n"
     cluster.documents[f"{NAMESPACE}/pods/impl-2/log"] = "12"
-    host = ["--host", fake.host, "-n", "team"]
+    host = ["--host", fake.address, "-n", "team"]
     done = omnivec("logs", "mine", *host)
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines() == [

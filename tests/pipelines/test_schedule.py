@@ -18,7 +18,7 @@ ACT = "schedule"
 
 def add(fake: FakeKfp, corpus: Path, *more: str) -> Any:
     settings = ["--recipe", "debug", "--set", f"corpus={corpus}"]
-    return omnivec("schedule", "add", "nightly", "--host", fake.host, "-n", "team", *settings, *more)
+    return omnivec("schedule", "add", "nightly", "--host", fake.address, "-n", "team", *settings, *more)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_nothing_from_the_cache(fake: FakeKfp, corpus: Path) -> None:
 
 
 def test_list_disable_enable_delete(fake: FakeKfp, corpus: Path) -> None:
-    host = ["--host", fake.host, "-n", "team"]
+    host = ["--host", fake.address, "-n", "team"]
     add(fake, corpus, "--every", "6h")
     fake.schedules["other"] = {"recurring_run_id": "other", "display_name": "somebody's", "description": "not ours"}
     assert omnivec(ACT, "disable", "nightly", *host).stdout.strip() == "schedule 'nightly': disabled"

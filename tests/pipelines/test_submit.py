@@ -25,7 +25,7 @@ def omnivec(*arguments: str, env: dict[str, str] | None = None) -> Any:
 
 def submitted(fake: FakeKfp, corpus: Path, *more: str, env: dict[str, str] | None = None) -> Any:
     settings = ["--recipe", "debug", "--set", f"corpus={corpus}"]
-    return omnivec("submit", "--host", fake.host, "--namespace", "team", *settings, *more, env=env)
+    return omnivec("submit", "--host", fake.address, "--namespace", "team", *settings, *more, env=env)
 
 
 def test_a_submission_sends_the_pipeline_and_its_parameters(
@@ -34,7 +34,7 @@ def test_a_submission_sends_the_pipeline_and_its_parameters(
     done = submitted(fake, corpus)
     assert done.exit_code == 0, done.output
     ((run_id, body),) = fake.runs.items()
-    assert done.stdout.strip() == f"{fake.host}/#/runs/details/{run_id}"
+    assert done.stdout.strip() == f"{fake.address}/#/runs/details/{run_id}"
     spec, platform = yaml.safe_load_all(compiled[False])
     assert body["pipeline_spec"]["pipeline_spec"] == spec
     assert body["pipeline_spec"]["platform_spec"] == platform
@@ -49,7 +49,7 @@ def test_an_installation_with_one_user_is_not_given_a_namespace(corpus: Path) ->
     with FakeKfp(multi_user=False) as fake:
         assert submitted(fake, corpus).exit_code == 0
         assert not fake.experiments["e1"].get("namespace")
-        assert omnivec("runs", "--host", fake.host, "-n", "team", "--experiment", "all").exit_code == 0
+        assert omnivec("runs", "--host", fake.address, "-n", "team", "--experiment", "all").exit_code == 0
 
 
 def test_the_same_name_again_finds_the_run_unless_it_failed(fake: FakeKfp, corpus: Path) -> None:
@@ -130,7 +130,7 @@ def test_nothing_listens(corpus: Path) -> None:
         pass
     done = submitted(fake, corpus)
     assert done.exit_code == 3
-    assert f"no Kubeflow Pipelines answers at {fake.host}" in done.stderr
+    assert f"no Kubeflow Pipelines answers at {fake.address}" in done.stderr
 
 
 def test_tokens_come_from_the_environment_or_a_file_that_is_renewed(
@@ -140,7 +140,7 @@ def test_tokens_come_from_the_environment_or_a_file_that_is_renewed(
     assert submitted(fake, corpus, env={"OMNIVEC_KFP_TOKEN": "one"}).exit_code == 0
     path = tmp_path / "token"
     path.write_text("one\n")
-    access = Access(fake.host, "team", token_file=path)
+    access = Access(fake.address, "team", token_file=path)
     connection = connect(access)
     assert len(runs.listed(connection, access)) == 1
     fake.token = "two"
@@ -157,7 +157,7 @@ def test_inside_a_cluster_no_host_is_needed(tmp_path: Path) -> None:
 
 
 def test_runs_are_listed_for_people_and_programs(fake: FakeKfp, corpus: Path) -> None:
-    host = ["--host", fake.host, "-n", "team"]
+    host = ["--host", fake.address, "-n", "team"]
     assert json.loads(omnivec("runs", *host, "--json").stdout) == []
     for name in ("first", "second", "third"):
         submitted(fake, corpus, "--run-name", name)
@@ -167,11 +167,11 @@ def test_runs_are_listed_for_people_and_programs(fake: FakeKfp, corpus: Path) ->
     assert [line.split("\t")[:2] for line in lines] == [
         ["third", "PENDING"], ["second", "PENDING"], ["first", "PENDING"]
     ]  # fmt: skip
-    assert len(runs.listed(connect(access := Access(fake.host, "team")), access, limit=500)) == 3
+    assert len(runs.listed(connect(access := Access(fake.address, "team")), access, limit=500)) == 3
 
 
 def test_cancel_waits_for_the_end_and_knows_what_has_ended(fake: FakeKfp, corpus: Path) -> None:
-    host = ["--host", fake.host, "-n", "team"]
+    host = ["--host", fake.address, "-n", "team"]
     submitted(fake, corpus, "--run-name", "long")
     fake.script = [{"validate": "RUNNING"}]
     done = omnivec("cancel", "long", *host)

@@ -11,11 +11,10 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlparse
@@ -25,6 +24,7 @@ import yaml
 from kubeflow_trainer_api import models
 
 from tests.components.train.networks import CABLE, Host
+from tests.loopback import Loopback
 
 ROOT = Path(__file__).resolve().parents[3]
 TRAINJOBS = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/team/trainjobs"
@@ -33,7 +33,7 @@ PODS = "/api/v1/namespaces/team/pods"
 CREATED = "2026-01-01T00:00:00Z"
 
 
-class Cluster:
+class Cluster(Loopback):
     """Its jobs; use it as a context, then ``address`` is where it answers.
 
     Args:
@@ -61,20 +61,12 @@ class Cluster:
         self.deleted: list[str] = []
         self.broken = 0
         self.runtime = yaml.safe_load((ROOT / "infra/runtimes/omnivec-torch.yaml").read_text())
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"cluster": self}))
-
-    def __enter__(self) -> "Cluster":
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        return self
+        super().__init__(_Handler, cluster=self)
 
     def __exit__(self, *_: object) -> None:
         for name in list(self.nodes):
             self.delete(name)
-        self.server.shutdown()
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_port}"
+        super().__exit__()
 
     def create(self, document: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         if self.forbidden:
