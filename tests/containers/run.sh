@@ -40,9 +40,9 @@ fi
 # Without a bridge (engine.sh) a build has the machine's network or none.
 ENGINE=$docker REGISTRY=$OMNIVEC_REGISTRY BASE=$base SITE_CA=${SITE_CA-${PIP_CERT:-${SSL_CERT_FILE:-}}} \
     BUILD_ARGS="--network=host ${BUILD_ARGS:-}" "$python" infra/images/build.py pipeline --push
-read -r tag digest < <("$python" -c 'import json; b = json.load(open("dist/images.json"))["pipeline"]; print(b["name"], b["digest"])')
-# Away with it here, so that what the tests use has come out of the registry.
-"$docker" image rm "$tag" "$digest" >/dev/null
+read -r id digest < <("$python" -c 'import json; b = json.load(open("dist/images.json"))["pipeline"]; print(b["id"], b["digest"])')
+# Away with it here, under all of its names, so that what the tests use has come out of the registry.
+"$docker" image rm --force "$id" >/dev/null
 "$docker" pull --quiet "$digest"
 
 OMNIVEC_STEP_IMAGE=$digest OMP_NUM_THREADS=1 "$python" -m pytest tests/containers -m "${SELECT:-container and not minutes}"
