@@ -12,8 +12,6 @@ from tests.infra.policies import NATIVE_KINDS, Object, load
 
 INFRA = Path(__file__).resolve().parents[2] / "infra"
 OVERLAYS = ("local", "gpu", "prod")
-# Kueue publishes its schemas in no package that we could take them from: these were checked by reading only.
-UNCHECKED = frozenset({"ResourceFlavor", "ClusterQueue", "LocalQueue", "WorkloadPriorityClass"})
 
 
 @cache

@@ -286,6 +286,37 @@ def network(objects: list[Object]) -> Iterator[str]:
                 yield f"{name_of(policy)}: an {side} rule lets everything through"
 
 
+def queues(objects: list[Object]) -> Iterator[str]:
+    """What Kueue's webhooks and CEL rules refuse, and what leaves every job waiting without a word."""
+    by_kind: dict[str, dict[str, Object]] = {}
+    for thing in objects:
+        by_kind.setdefault(thing["kind"], {})[thing["metadata"]["name"]] = thing
+    for queue in by_kind.get("ClusterQueue", {}).values():
+        where, spec = name_of(queue), queue["spec"]
+        covered = [name for group in spec.get("resourceGroups", ()) for name in group["coveredResources"]]
+        if twice := {name for name in covered if covered.count(name) > 1}:
+            yield f"{where}: {', '.join(sorted(twice))} stands in more than one resource group"
+        for group in spec.get("resourceGroups", ()):
+            for flavor in group["flavors"]:
+                if flavor["name"] not in by_kind.get("ResourceFlavor", {}):
+                    yield f"{where}: names ResourceFlavor/{flavor['name']}, which is not here, so it admits nothing"
+                if [one["name"] for one in flavor["resources"]] != group["coveredResources"]:
+                    yield f"{where}: the resources of {flavor['name']} are not coveredResources in their order"
+                limits = [one for one in flavor["resources"] if {"borrowingLimit", "lendingLimit"} & set(one)]
+                if limits and "cohortName" not in spec:
+                    yield f"{where}: borrowingLimit and lendingLimit need a cohortName"
+    for local in by_kind.get("LocalQueue", {}).values():
+        space, behind = local["metadata"].get("namespace"), local["spec"].get("clusterQueue")
+        found = by_kind.get("ClusterQueue", {}).get(behind)
+        if found is None:
+            yield f"{name_of(local)}: names ClusterQueue/{behind}, which is not here"
+            continue
+        labels = by_kind.get("Namespace", {}).get(space, {}).get("metadata", {}).get("labels", {})
+        chosen = found["spec"].get("namespaceSelector")  # nothing is left out: no namespace
+        if chosen is None or not _covers_expression(chosen, {**labels, "kubernetes.io/metadata.name": space}):
+            yield f"{name_of(local)}: ClusterQueue/{behind} takes nothing from the namespace {space}"
+
+
 def rights(objects: list[Object]) -> Iterator[str]:
     """No wildcards, no secrets, nothing that leads to more rights, no binding to a role of the cluster."""
     for thing in objects:
@@ -323,6 +354,7 @@ RULES: dict[str, Callable[[list[Object]], Iterator[str]]] = {
         no_secrets,
         selectors,
         network,
+        queues,
         rights,
         namespaces,
     )

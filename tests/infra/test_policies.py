@@ -60,6 +60,11 @@ def node(things: dict[str, Object]) -> Object:
     return template
 
 
+def quotas(things: dict[str, Object]) -> Object:
+    group: Object = things["ClusterQueue/omnivec"]["spec"]["resourceGroups"][0]
+    return group
+
+
 def secret(things: dict[str, Object]) -> None:
     things["Secret/x"] = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "x", "namespace": "omnivec"}}
 
@@ -161,6 +166,22 @@ MUTATIONS: list[tuple[str, str, Change]] = [
     ("network", f"{DRIFT}: no NetworkPolicy", lambda t: t.pop("NetworkPolicy/omnivec-drift")),
     ("network", "everything through", lambda t: t["NetworkPolicy/mlflow"]["spec"]["ingress"].append({})),
     ("network", "everything through", lambda t: t["NetworkPolicy/mlflow"]["spec"]["ingress"][0].pop("from")),
+    ("queues", "ResourceFlavor/omnivec-gpu, which", lambda t: t.pop("ResourceFlavor/omnivec-gpu")),
+    ("queues", "ClusterQueue/omnivec, which", lambda t: t.pop("ClusterQueue/omnivec")),
+    ("queues", "in their order", lambda t: quotas(t)["flavors"][0]["resources"].reverse()),
+    ("queues", "in their order", lambda t: quotas(t)["flavors"][0]["resources"].pop()),
+    ("queues", "need a cohortName", lambda t: quotas(t)["flavors"][0]["resources"][0].update(borrowingLimit=1)),
+    (
+        "queues",
+        "more than one resource group",
+        lambda t: t["ClusterQueue/omnivec"]["spec"]["resourceGroups"].append(quotas(t)),
+    ),
+    (
+        "queues",
+        "takes nothing from the namespace omnivec",
+        lambda t: t["ClusterQueue/omnivec"]["spec"].pop("namespaceSelector"),
+    ),
+    ("queues", "takes nothing from", lambda t: t["LocalQueue/omnivec-training"]["metadata"].update(namespace="team-b")),
     ("rights", "wildcard", lambda t: t["Role/omnivec-launcher"]["rules"][0].update(verbs=["*"])),
     ("rights", "more rights", lambda t: t["Role/omnivec-launcher"]["rules"][0].update(resources=["secrets"])),
     ("rights", "every namespace", binding),
