@@ -30,6 +30,7 @@ def script(name: str) -> ModuleType:
 
 
 build, closure, pins = script("build.py"), script("closure.py"), script("install/pins.py")
+check = script("check.py")
 LISTS = {path.stem: path.read_text(encoding="utf-8").split() for path in (IMAGES / "lists").glob("*.txt")}
 
 
@@ -171,6 +172,32 @@ def test_builds_are_told_apart_and_pinned() -> None:
     assert "--secret id=ca,src=/site/ca.pem --secret id=pip,src=/site/pip.conf" in command
     with pytest.raises(SystemExit, match="no target eval"):
         build.main(["eval"], {})
+
+
+def described(packages: dict[str, str]) -> dict[str, list[dict[str, str]]]:
+    """A CycloneDX document as syft writes it, as far as it is read."""
+    python = [
+        {"type": "library", "name": name.replace("-", "_"), "version": version, "purl": f"pkg:pypi/{name}@{version}"}
+        for name, version in packages.items()
+    ]
+    distribution = {"type": "library", "name": "libc6", "version": "2.36-9", "purl": "pkg:deb/debian/libc6@2.36-9"}
+    return {"components": [*python, distribution, {"type": "operating-system", "name": "debian", "version": "12"}]}
+
+
+@pytest.mark.parametrize(("target", "torch"), [("data", ""), ("train", "cuda"), ("serve", ""), ("serve", "cpu")])
+def test_a_description_names_what_its_image_holds(target: str, torch: str) -> None:
+    wanted = check.expected(target, torch)
+    assert ("torch" in wanted) == bool(torch)
+    assert not torch or ("+cpu" in wanted["torch"]) == (torch == "cpu")
+    whole = described(wanted | {"omnivec": "0.1.0", "pip": "23.0.1"})
+    assert check.gaps(whole, wanted) == []
+    less = described({name: version for name, version in wanted.items() if name != "numpy"})
+    assert check.gaps(less, wanted) == [f"numpy=={wanted['numpy']}", "omnivec"]
+    assert check.gaps(described(wanted | {"omnivec": "0.1.0", "numpy": "1"}), wanted) == [f"numpy=={wanted['numpy']}"]
+    assert check.gaps({"components": whole["components"][:-2]}, wanted) == [
+        "packages of the distribution",
+        "the operating system",
+    ]
 
 
 BLOCK = """
