@@ -1,8 +1,8 @@
 """Look at the images: check.py TOOLS [TARGET...]. Lints the Containerfile, and describes what dist/images.json names.
 
 TOOLS is a folder for a virtual environment with hadolint and syft, made when it is not there. Each image gets a
-CycloneDX document, ``dist/sbom/TARGET.cdx.json``, which must name every package that the image is meant to hold: an error
-if not. ENGINE: as for build.py. TMPDIR: needs room for three times the largest image.
+CycloneDX document, ``dist/sbom/TARGET.cdx.json``, which must name every package that the image is meant to hold, or
+this fails. ENGINE: as for build.py. TMPDIR: needs room for three times the largest image.
 """
 
 import json
