@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator
 
 NO_LIMIT = "none"
-UNITS = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18} | {
+UNITS = {"m": 1e-3, "": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18} | {
     f"{prefix}i": 1024.0 ** (power + 1) for power, prefix in enumerate("KMGTPE")
 }
 CPU = re.compile(r"^(\d+(?:\.\d+)?|\d+m)$")
@@ -24,7 +24,7 @@ def cores(quantity: str) -> float:
 
 
 def octets(quantity: str) -> float:
-    """Bytes of a quantity such as ``8Gi`` or ``500M``."""
+    """Bytes of a quantity such as ``8Gi`` or ``500M``; a cluster itself may also answer in thousandths (``m``)."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([A-Za-z]*)", quantity)
     if found is None or found[2] not in UNITS:
         raise ValueError(f"{quantity!r} is no quantity of memory")

@@ -10,13 +10,13 @@ from typing import Any
 from pipelines.access import Access, ClusterError, connect
 from pipelines.commands.doctor import Check
 from pipelines.commands.doctor_nodes import nodes
+from pipelines.commands.doctor_queue import HIDDEN, queue
 from pipelines.config import RunConfig
 from pipelines.kube import call, get
 
 KUBERNETES = (1, 30)
 KFP = (2, 16)
-RUNTIME_FILE = "infra/runtimes/omnivec-torch.yaml"
-HIDDEN = "not visible to you, so not checked"
+RUNTIMES = {"omnivec-torch": "-f infra/runtimes/omnivec-torch.yaml", "omnivec-torch-gpu": "-k infra/base/gpu-runtime"}
 TRAINER = "trainer.kubeflow.org"
 
 
@@ -53,7 +53,7 @@ def examine_cluster(api: Any, config: RunConfig, access: Access | None, namespac
     if config.launch.backend == "trainjob":
         yield _runtime(api, config, namespace)
     if config.cluster.queue:
-        yield _queue(api, config.cluster.queue, namespace)
+        yield from queue(api, config, namespace)
     yield from nodes(api, config)
     yield from _rights(api, config, namespace)
 
@@ -207,18 +207,9 @@ def _runtime(api: Any, config: RunConfig, namespace: str) -> Check:
     own = get(api, f"{base}/namespaces/{namespace}/trainingruntimes/{name}")
     status, found = own if own[0] == 200 else get(api, f"{base}/clustertrainingruntimes/{name}")
     said = HIDDEN if status == 403 else "there" if status == 200 else str(found)
-    return Check("runtime", status in (200, 403), f"{name}: {said}", f"kubectl apply -f {RUNTIME_FILE}")
-
-
-def _queue(api: Any, name: str, namespace: str) -> Check:
-    found: Any = "not there"
-    for version in ("v1beta2", "v1beta1"):
-        status, found = get(api, f"/apis/kueue.x-k8s.io/{version}/namespaces/{namespace}/localqueues/{name}")
-        if status in (200, 403):
-            return Check("queue", True, f"{name}: {'there' if status == 200 else HIDDEN}")
-    return Check(
-        "queue", False, f"{name}: {found}", f"make a LocalQueue {name!r} in {namespace}, or leave cluster.queue"
-    )
+    ours = [f"kubectl apply {source}" for runtime, source in RUNTIMES.items() if runtime == name]
+    way_out = ours[0] if ours else f"install it, or set launch.trainjob.runtime to one of ours: {', '.join(RUNTIMES)}"
+    return Check("runtime", status in (200, 403), f"{name}: {said}", way_out)
 
 
 def _rights(api: Any, config: RunConfig, namespace: str) -> Iterator[Check]:

@@ -8,6 +8,7 @@ import re
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -17,6 +18,8 @@ from components.train.config import TrainConfig
 from components.train.job import Job
 from components.train.nodes import Nodes
 from components.train.trainjob import options_of, trainer_of
+from pipelines.commands.doctor_queue import lacking, needed
+from pipelines.recipe import load
 from serving.config import ServingConfig
 from serving.telemetry import metrics
 from tests.components.train.cluster import Cluster, client
@@ -103,6 +106,25 @@ def test_a_trainjob_as_the_step_makes_it_fits_the_schema(tmp_path: Path) -> None
     assert misfits(made) == []
     made["spec"]["podSpecOverrides"] = []  # what Trainer before 2.2 took
     assert misfits(made) != []
+
+
+def test_the_recipe_for_several_nodes_is_at_home_in_prod() -> None:
+    """What `multinode` names is there, and its queue can start its jobs."""
+    config = load("multinode")
+    things = {name_of(thing): thing for thing in rendered("prod")}
+    cluster, job = config.cluster, config.launch.trainjob
+    wanted = [f"Namespace/{cluster.namespace}", f"PersistentVolumeClaim/{cluster.home_claim}"]
+    wanted += [
+        f"PersistentVolumeClaim/{job.claim}",
+        f"LocalQueue/{cluster.queue}",
+        f"ClusterTrainingRuntime/{job.runtime}",
+    ]
+    assert set(wanted) <= set(things)
+    address = urlsplit(cluster.tracking_uri or "")
+    assert things[f"Service/{address.hostname}"]["spec"]["ports"][0]["port"] == address.port
+    queue = things[f"ClusterQueue/{things[f'LocalQueue/{cluster.queue}']['spec']['clusterQueue']}"]
+    assert lacking(queue["spec"], needed(config)) == []
+    assert lacking(queue["spec"], needed(load("multinode", ["launch.nodes=5"]))) != []
 
 
 def test_the_configuration_of_the_service_is_one_that_it_takes() -> None:

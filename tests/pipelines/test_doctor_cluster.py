@@ -19,6 +19,10 @@ from tests.pipelines.test_submit import omnivec, submitted
 
 NAMESPACE = "/api/v1/namespaces/team"
 H200 = {"nvidia.com/gpu": "8", "cpu": "192", "memory": "2000Gi"}
+KUEUE = "/apis/kueue.x-k8s.io/v1beta2"
+LOCAL, BEHIND = f"{KUEUE}/namespaces/team/localqueues/train", f"{KUEUE}/clusterqueues/gpus"
+INACTIVE = {"type": "Active", "status": "False", "message": "no such queue"}
+ROOM = {"cpu": "400", "memory": "4Ti", "gpu": 32}
 RECIPE = [
     "cluster.queue=train",
     "cluster.pull_secrets=[pull]",
@@ -35,6 +39,13 @@ def group(name: str, version: str, *resources: str) -> dict[str, Any]:
         f"/apis/{name}": {"name": name, "versions": [{"version": version}]},
         f"/apis/{name}/{version}": {"resources": [{"name": resource} for resource in resources]},
     }
+
+
+def quotas(**amounts: str | int) -> dict[str, Any]:
+    """A resource group with one flavor, ``a``."""
+    named = {"nvidia.com/gpu" if name == "gpu" else name: amount for name, amount in amounts.items()}
+    resources = [{"name": name, "nominalQuota": amount} for name, amount in named.items()]
+    return {"coveredResources": list(named), "flavors": [{"name": "a", "resources": resources}]}
 
 
 def node(name: str, allocatable: dict[str, str], *, taint: str | None = None, **labels: str) -> dict[str, Any]:
@@ -62,8 +73,9 @@ def ready() -> dict[str, Any]:
         f"{NAMESPACE}/serviceaccounts/pipelines": {},
         f"{NAMESPACE}/persistentvolumeclaims/omnivec-state": claim,
         "/apis/storage.k8s.io/v1/storageclasses": {"items": [{"metadata": {"name": "shared"}}]},
-        "/apis/trainer.kubeflow.org/v1alpha1/clustertrainingruntimes/omnivec-torch": {},
-        "/apis/kueue.x-k8s.io/v1beta2/namespaces/team/localqueues/train": {},
+        "/apis/trainer.kubeflow.org/v1alpha1/clustertrainingruntimes/omnivec-torch-gpu": {},
+        LOCAL: {"spec": {"clusterQueue": "gpus"}, "status": {"conditions": [{"type": "Active", "status": "True"}]}},
+        BEHIND: {"spec": {"resourceGroups": [quotas(cpu="400", memory="4Ti", gpu=32)]}},
         "/api/v1/nodes": {"items": [*gpus, node("cpu-0", {"cpu": "32", "memory": "128Gi"})]},
     }
 
@@ -86,7 +98,18 @@ def test_a_cluster_that_is_ready_passes(cluster, tmp_path, monkeypatch) -> None:
     checks = findings(cluster, tmp_path, monkeypatch)
     assert [check for check in checks if not check.ok] == []
     names = {check.name for check in checks}
-    assert names >= {"kubernetes", "workflows", "trainjobs", "kueue", "secret", "configmap", "claim", "runtime", "fits"}
+    assert names >= {
+        "kubernetes",
+        "workflows",
+        "trainjobs",
+        "kueue",
+        "secret",
+        "configmap",
+        "claim",
+        "runtime",
+        "fits",
+        "quota",
+    }
     said = "\n".join(check.found for check in checks)
     assert "8 x nvidia.com/gpu, 96 cpu, 768 GiB, pool=h200: 4 of 5 nodes (for TrainJob), 4 needed" in said
     assert "monitoring.coreos.com is not installed (not needed by this recipe)" in said
@@ -121,12 +144,33 @@ LOST = [
         "describe",
     ),
     (
-        without("/apis/trainer.kubeflow.org/v1alpha1/clustertrainingruntimes/omnivec-torch"),
+        without("/apis/trainer.kubeflow.org/v1alpha1/clustertrainingruntimes/omnivec-torch-gpu"),
         "runtime",
         "not found",
-        "kubectl apply -f infra/runtimes/omnivec-torch.yaml",
+        "kubectl apply -k infra/base/gpu-runtime",
     ),
-    (without("/apis/kueue.x-k8s.io/v1beta2/namespaces/team/localqueues/train"), "queue", "not found", "LocalQueue"),
+    (without(LOCAL), "queue", "not found", "LocalQueue"),
+    (put(LOCAL, {"status": {"conditions": [INACTIVE]}}), "queue", "takes no job: no such queue", "describe -n team"),
+    (without(BEHIND), "quota", "ClusterQueue gpus: gpus not found", "make the ClusterQueue"),
+    (
+        put(BEHIND, {"spec": {"resourceGroups": [quotas(cpu="400", memory="2Ti", gpu=8)]}}),
+        "quota",
+        "3072 GiB of memory needed, 2048 GiB in flavor a; 32 of nvidia.com/gpu needed, 8 in flavor a",
+        "raise nominalQuota",
+    ),
+    (
+        put(BEHIND, {"spec": {"resourceGroups": [quotas(cpu="400", memory="4Ti")]}}),
+        "quota",
+        "no nvidia.com/gpu: the queue does not cover it",
+        "for ever",
+    ),
+    (put(BEHIND, {"spec": {"resourceGroups": []}, "status": {"conditions": [INACTIVE]}}), "quota", "no cpu", "raise"),
+    (
+        put(BEHIND, {"spec": {"resourceGroups": [quotas(**ROOM)]}, "status": {"conditions": [INACTIVE]}}),
+        "quota",
+        "takes no job",
+        "describe clusterqueue gpus",
+    ),
     (put("/version", {"major": "1", "minor": "27+", "gitVersion": "v1.27.1"}), "kubernetes", "v1.27.1", "1.30"),
 ]
 
@@ -169,6 +213,26 @@ def test_nodes_that_do_not_fit(cluster, tmp_path, monkeypatch) -> None:
 def test_taints(taint, tolerations, takes) -> None:
     demand = Demand(cpu=1, memory=2**30, gpus=0, gpu_type="nvidia.com/gpu", tolerations=tolerations)
     assert (obstacles(node("n", H200, taint=taint), demand) == []) is takes
+
+
+def test_a_flavor_that_is_large_enough_and_a_cohort_that_lends_will_do(cluster, tmp_path, monkeypatch) -> None:
+    group = quotas(cpu="400", memory="4Ti", gpu=8)
+    spec: dict[str, Any] = {"resourceGroups": [group]}
+    cluster.documents[BEHIND] = {"spec": spec}
+    assert [c.name for c in findings(cluster, tmp_path, monkeypatch) if not c.ok] == ["quota"]
+    spec["cohortName"] = "everybody"
+    assert [c for c in findings(cluster, tmp_path, monkeypatch) if not c.ok] == []
+    group["flavors"][0]["resources"][2]["borrowingLimit"] = 8
+    [wrong] = [c for c in findings(cluster, tmp_path, monkeypatch) if not c.ok]
+    assert "32 of nvidia.com/gpu needed, 16 in flavor a" in wrong.found
+    group["flavors"].append({**quotas(**ROOM)["flavors"][0], "name": "b"})
+    assert [c for c in findings(cluster, tmp_path, monkeypatch) if not c.ok] == []
+
+
+def test_a_runtime_of_somebody_else_is_not_ours_to_install(cluster, tmp_path, monkeypatch) -> None:
+    [wrong] = [c for c in findings(cluster, tmp_path, monkeypatch, "launch.trainjob.runtime=theirs") if not c.ok]
+    assert "theirs: theirs not found" in wrong.found
+    assert "one of ours: omnivec-torch, omnivec-torch-gpu" in wrong.next
 
 
 def test_rights_that_are_missing(cluster, tmp_path, monkeypatch) -> None:
