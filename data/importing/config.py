@@ -48,15 +48,28 @@ class Folder(Config):
     modality: Literal["image", "audio", "video", "document"]
 
 
+class Unpacking(Config):
+    """How far a compressed file may unpack before it counts as a bomb.
+
+    Attributes:
+        max_bytes: of one file.
+        max_ratio: unpacked to packed bytes, once 64 MiB have been unpacked.
+    """
+
+    max_bytes: int = Field(default=256 << 30, ge=1)
+    max_ratio: int = Field(default=200, ge=1)
+
+
 class WebDataset(Config):
     """Tars of samples: files of one basename are one row, with a column for each extension.
 
     Text of .txt, .cls and .json is read (a .json gives nested columns: ``json.caption``); others are media. ``__key__``
-    is the common basename. Tars are read in place and never unpacked; compressed ones have no places to read from.
+    is the common basename. Tars are read in place; those packed by gzip or zstd are unpacked as they are read.
     """
 
     kind: Literal["webdataset"]
     path: str = Field(min_length=1)
+    unpacking: Unpacking = Unpacking()
 
 
 class HuggingFace(Config):

@@ -7,13 +7,15 @@ file without an end must not be followed.
 import base64
 import binascii
 import time
+import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
-from data.importing.config import Places
+from data.importing.config import Places, Unpacking
+from data.importing.readers.packed import Unpacked
 from data.importing.refusal import Refused
 from data.importing.rows import Stored
 from model.errors import DataError
@@ -38,13 +40,19 @@ class Access:
     Args:
         places: what is allowed.
         base: directory, or URI of one, that relative paths start from.
+        unpacking: how far compressed files may unpack.
     """
 
-    def __init__(self, places: Places, base: str) -> None:
+    def __init__(self, places: Places, base: str, unpacking: Unpacking | None = None) -> None:
         self.places = places
+        self.unpacking = unpacking or Unpacking()
         self.base = places.base or base
         self.roots = [local_path(root).resolve() for root in (self.base, *places.roots) if not is_remote(root)]
         self._systems: dict[str, Any] = {}
+        # One compressed file stays open: whoever goes on in it need not unpack what is before again.
+        self._kept: tuple[str, Unpacked] | None = None
+        self._files = ExitStack()
+        weakref.finalize(self, self._files.close)
 
     def read(self, value: str, most: int) -> bytes:
         """Bytes of a path or URI of a row.
@@ -64,10 +72,30 @@ class Access:
             return self._retrying(place, lambda: self._remote(place, most))
         return _local(self._confined(place), place, most)
 
-    def read_range(self, value: str, offset: int, size: int) -> bytes:
-        """Bytes of a file of the source from ``offset`` on."""
+    def unpacked(self, place: str, packing: str) -> Unpacked:
+        """A compressed file of the source, at whatever place it was left; the one before is closed.
+
+        Raises:
+            DataError: it is remote and not allowed.
+        """
+        if self._kept is None or self._kept[0] != place:
+            self._kept = None
+            self._files.close()
+            file = self._files.enter_context(self.open(place))
+            self._kept = place, Unpacked(file, packing, self.unpacking)
+        return self._kept[1]
+
+    def read_range(self, value: str, offset: int, size: int, packing: str | None = None) -> bytes:
+        """Bytes of a file of the source from ``offset`` on; of what it unpacks to, if it is compressed."""
 
         def once() -> bytes:
+            if packing is not None:
+                unpacked = self.unpacked(value, packing)
+                unpacked.seek(offset)
+                if len(data := unpacked.read(size)) < size:
+                    self._kept = None
+                    raise OSError(f"{len(data)} of {size} bytes are there; {unpacked.fault}")
+                return data
             with self.open(value) as file:
                 file.seek(offset)
                 return bytes(file.read(size))
@@ -195,7 +223,7 @@ def stored(access: Access, value: Stored, most: int) -> bytes:
         return value.data
     place = value.place
     if "offset" in place:
-        return access.read_range(place["file"], int(place["offset"]), int(place["size"]))
+        return access.read_range(place["file"], int(place["offset"]), int(place["size"]), place.get("packed"))
     if "column" in place:
         from data.importing.readers.cells import cell
 

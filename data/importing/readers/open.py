@@ -41,7 +41,7 @@ def open_source(
     if places.base is not None:
         places = places.model_copy(update={"base": absolute(places.base, home)})
     places = places.model_copy(update={"roots": tuple(absolute(root, home) for root in places.roots)})
-    access = Access(places, base)
+    access = Access(places, base, getattr(config.source, "unpacking", None))
     if requeue is not None:
         return RequeueReader(requeue, base), access
     return READERS[config.source.kind](config, access, path, work), access

@@ -239,12 +239,42 @@ def test_a_tar_that_ends_early_gives_what_is_before(
     assert [row.number for row in rows] == list(range(len(rows)))
 
 
-def test_compressed_and_foreign_tars(tmp_path: Path, configure: Configure, read_all: ReadAll) -> None:
-    with tarfile.open(tmp_path / "a.tar", "w:gz") as tar:
+def test_foreign_tars(tmp_path: Path, configure: Configure, read_all: ReadAll) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w:bz2") as tar:
         add(tar, "a.txt", b"x")
     (tmp_path / "b.tar").write_bytes(b"no tar at all" * 100)
     rows = read_all(configure({"kind": "webdataset", "path": "*.tar"}, mapping=TAR_MAPPING))
     assert [row.reason for row in rows if isinstance(row, Unreadable)] == ["file_compressed", "file_truncated"]
+
+
+@pytest.mark.parametrize("how", ["header damaged", "header cut", "another behind"])
+def test_an_end_that_is_none_is_told(tmp_path: Path, configure: Configure, read_all: ReadAll, how: str) -> None:
+    write_tar(tmp_path / "a.tar", count=3)
+    data = bytearray((tmp_path / "a.tar").read_bytes())
+    with tarfile.open(tmp_path / "a.tar") as tar:
+        at = tar.getmembers()[8].offset  # of the third sample
+    if how == "header damaged":
+        data[at + 5] ^= 1
+    elif how == "header cut":
+        del data[at + 100 :]
+    else:
+        data = data + data
+    (tmp_path / "a.tar").write_bytes(data)
+    rows = read_all(configure({"kind": "webdataset", "path": "a.tar"}, mapping=TAR_MAPPING))
+    assert [getattr(row, "reason", None) for row in rows] == [None] * (len(rows) - 1) + ["file_truncated"]
+    assert len(rows) == (4 if how == "another behind" else 3)
+
+
+def test_a_header_of_gigabytes_is_not_read(tmp_path: Path, configure: Configure, read_all: ReadAll) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        add(tar, "a.txt", b"x")
+    info = tarfile.TarInfo("h")
+    info.type, info.size = tarfile.XHDTYPE, 1 << 32
+    whole = (tmp_path / "a.tar").read_bytes()
+    (tmp_path / "a.tar").write_bytes(whole[:1024] + info.tobuf(tarfile.USTAR_FORMAT) + whole[1024:])
+    rows = read_all(configure({"kind": "webdataset", "path": "a.tar"}, mapping=TAR_MAPPING))
+    assert isinstance(rows[1], Unreadable)
+    assert "headers of more than" in rows[1].message
 
 
 def test_members_that_cannot_be_read(tmp_path: Path, configure: Configure, read_all: ReadAll) -> None:
