@@ -12,6 +12,7 @@ from serving.gate import Gate
 from serving.host import ModelHost
 from serving.keys import KeyRing
 from serving.middleware import RequestMiddleware
+from serving.openapi import openapi_of
 from serving.responses import install_handlers
 from serving.routes import ROUTES
 from serving.telemetry import log, metrics
@@ -50,6 +51,7 @@ def create_app(host: ModelHost, tracing: Tracing | None = None) -> FastAPI:
     limits = host.config.limits
     for router in ROUTES:
         app.include_router(router)
+    app.openapi = openapi_of(app, host)  # type: ignore[method-assign]  # FastAPI's own way to change it
     install_handlers(app)
     app.add_middleware(
         RequestMiddleware, bodies=Bodies(limits.body_bytes, limits.bodies_bytes), gate=gate, tracing=tracing

@@ -57,6 +57,8 @@ class DummyEncoder:
         return cls() if modalities is None else cls(modalities)
 
     def _row(self, content: Content) -> list[float]:
+        if content.task is not None and content.task not in self.tasks:
+            raise ContentError(f"unknown task {content.task!r}", code="unknown_task")
         for part in content.parts:
             if part.data is not None and BROKEN in part.data:
                 raise ContentError(f"the {part.modality} cannot be decoded", code=f"{part.modality}_undecodable")

@@ -16,7 +16,7 @@ from model.encoder import Limits
 from model.errors import ContentError
 from model.prompts import DOCUMENT, QUERY
 from serving.convert import Fetch, check_parts, media_at, media_part
-from serving.schemas import described
+from serving.schemas import BASE64, Dimension, described, served
 
 TASKS = {
     "RETRIEVAL_QUERY": QUERY,
@@ -41,6 +41,7 @@ TaskType = Literal[
 ]
 FAMILIES = {"image": Modality.IMAGE, "audio": Modality.AUDIO, "video": Modality.VIDEO}
 PDF = "application/pdf"
+MIME_TYPES = f"^(?:(?:{'|'.join(FAMILIES)})/.+|{PDF})$"
 
 
 class GeminiWire(BaseModel):
@@ -52,25 +53,36 @@ class GeminiWire(BaseModel):
 class Blob(GeminiWire):
     """Encoded bytes of a medium in base64."""
 
-    mime_type: str
-    data: str
+    mime_type: str = Field(json_schema_extra={"pattern": MIME_TYPES})
+    data: str = Field(json_schema_extra={"pattern": f"^{BASE64}$"})
     display_name: str | None = Field(default=None, description="accepted for compatibility, without effect")
 
 
 class FileReference(GeminiWire):
     """A file by its address; refused where the service fetches nothing. Its type says what it is."""
 
-    file_uri: str
-    mime_type: str | None = None
+    file_uri: str = Field(json_schema_extra=served("medium"))
+    mime_type: str | None = Field(default=None, json_schema_extra={"pattern": MIME_TYPES})
     display_name: str | None = None
+
+
+ONE: list[JsonValue] = [
+    {"required": [name], "properties": {name: {"type": kind}}}
+    for name, kind in (("text", "string"), ("inlineData", "object"), ("fileData", "object"))
+]
+"""Of these members one is there and not null."""
 
 
 class GeminiPart(GeminiWire):
     """Exactly one of text, inline data and file data."""
 
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True, json_schema_extra={"oneOf": ONE}
+    )
+
     text: str | None = Field(default=None, min_length=1)
     inline_data: Blob | None = None
-    file_data: FileReference | None = None
+    file_data: FileReference | None = Field(default=None, json_schema_extra=served("elsewhere"))
 
     @model_validator(mode="after")
     def _one(self) -> "GeminiPart":
@@ -83,7 +95,7 @@ class GeminiPart(GeminiWire):
 class GeminiContent(GeminiWire):
     """Ordered parts that yield one vector."""
 
-    parts: list[GeminiPart] = Field(min_length=1, fail_fast=True)
+    parts: list[GeminiPart] = Field(min_length=1, fail_fast=True, json_schema_extra=served("parts"))
     role: str | None = Field(default=None, description="accepted for compatibility, without effect")
 
 
@@ -92,7 +104,7 @@ class Options(GeminiWire):
 
     task_type: TaskType = "TASK_TYPE_UNSPECIFIED"
     title: str | None = None
-    output_dimensionality: int | None = Field(default=None, gt=0, description="shorter vectors, always renormalised")
+    output_dimensionality: Dimension = None
 
 
 EXAMPLE: JsonValue = {
@@ -113,7 +125,11 @@ class EmbedContentRequest(Options):
         json_schema_extra={"examples": [EXAMPLE]},
     )
 
-    model: str | None = Field(default=None, description="`models/NAME`; may be left out, for the path names it")
+    model: str | None = Field(
+        default=None,
+        description="`models/NAME`; may be left out, for the path names it",
+        json_schema_extra=served("named"),
+    )
     content: GeminiContent
     embed_content_config: Options | None = None
 
@@ -126,7 +142,7 @@ class EmbedContentRequest(Options):
 class BatchEmbedContentsRequest(GeminiWire):
     """Ask for one vector for each of several contents."""
 
-    requests: list[EmbedContentRequest] = Field(min_length=1, fail_fast=True)
+    requests: list[EmbedContentRequest] = Field(min_length=1, fail_fast=True, json_schema_extra=served("items"))
 
 
 class Values(BaseModel):
@@ -147,6 +163,22 @@ class BatchEmbedContentsResponse(BaseModel):
 
     embeddings: list[Values]
     usageMetadata: dict[str, Any]
+
+
+class GoogleModel(BaseModel):
+    """The served model in Google's words."""
+
+    name: str
+    displayName: str
+    version: str
+    inputTokenLimit: int
+    supportedGenerationMethods: list[str]
+
+
+class GoogleModelList(BaseModel):
+    """The models that are served."""
+
+    models: list[GoogleModel]
 
 
 class GoogleError(BaseModel):

@@ -11,6 +11,14 @@ PNG_EXAMPLE = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
 )
 
+MARK = "x-served"
+BASE64 = r"(?:[A-Za-z0-9+/_-]{4})*(?:[A-Za-z0-9+/_-]{2}==|[A-Za-z0-9+/_-]{3}=)?"
+
+
+def served(name: str) -> dict[str, JsonValue]:
+    """Marks a field whose values depend on what is served; ``serving/openapi.py`` writes them in its place."""
+    return {MARK: name}
+
 
 class Wire(BaseModel):
     """Base of request objects: unknown keys are errors, so that a typing mistake is never ignored."""
@@ -19,23 +27,23 @@ class Wire(BaseModel):
 
 
 class DataUri(Wire):
-    """Media as a ``data:`` URI. Remote URLs are refused: the service never fetches anything."""
+    """Media as a ``data:`` URI, or the URL of a host that the operator has listed."""
 
-    url: str
+    url: str = Field(json_schema_extra=served("medium"))
     detail: str | None = Field(default=None, description="accepted for compatibility, without effect")
 
 
 class AudioData(Wire):
-    """Base64 of an encoded recording, and its format."""
+    """Base64 of an encoded recording, or a URI of it as of other media, and its format."""
 
-    data: str
-    format: str = Field(description=f"one of {', '.join(AUDIO_FORMATS)}")
+    data: str = Field(json_schema_extra=served("sound"))
+    format: str = Field(json_schema_extra={"enum": list(AUDIO_FORMATS)})
 
 
 class FileData(Wire):
     """A document as a ``data:application/pdf;base64,...`` URI."""
 
-    file_data: str
+    file_data: str = Field(json_schema_extra=served("medium"))
     filename: str | None = None
 
 
@@ -80,7 +88,7 @@ AnyPart = Annotated[TextPart | ImagePart | AudioPart | VideoPart | FilePart, Fie
 class ContentObject(Wire):
     """Ordered parts that yield one vector."""
 
-    content: list[AnyPart] = Field(min_length=1, fail_fast=True)
+    content: list[AnyPart] = Field(min_length=1, fail_fast=True, json_schema_extra=served("parts"))
     title: str | None = Field(
         default=None, description="of a document, where the prefix of the task has a place for it"
     )
@@ -98,8 +106,18 @@ Item = Annotated[Annotated[Text, Tag("text")] | Annotated[ContentObject, Tag("co
 Input = Annotated[
     Annotated[Text, Tag("text")]
     | Annotated[ContentObject, Tag("content")]
-    | Annotated[list[Item], Field(min_length=1, fail_fast=True), Tag("list")],
+    | Annotated[list[Item], Field(min_length=1, fail_fast=True, json_schema_extra=served("items")), Tag("list")],
     Discriminator(_shape),
+]
+
+Name = Annotated[str, Field(description="of the served model", json_schema_extra=served("name"))]
+Dimension = Annotated[
+    int | None,
+    Field(gt=0, description="shorter vectors, always renormalised", json_schema_extra=served("dimension")),
+]
+Task = Annotated[
+    str | None,
+    Field(description="`query`, `document`, or a task that the model names", json_schema_extra=served("task")),
 ]
 
 EXAMPLES: list[JsonValue] = [
@@ -122,12 +140,15 @@ class EmbeddingsRequest(Wire):
 
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra={"examples": EXAMPLES})
 
-    model: str
+    model: Name
     input: Input
-    dimensions: int | None = Field(default=None, gt=0, description="shorter vectors, always renormalised")
+    dimensions: Dimension = None
     encoding_format: Literal["float", "base64"] = "float"
-    output_dtype: OutputDtype = Field(default="float", description="see model/quantize.py for the exact schemes")
-    task: str | None = Field(default=None, description="`query`, `document`, or a task that the model names")
+    output_dtype: OutputDtype = Field(
+        default="float",
+        description="`int8` and `uint8` at calibrated dimensions, usually all",
+    )
+    task: Task = None
     user: str | None = Field(default=None, description="accepted for compatibility, never stored")
 
     @property
@@ -136,20 +157,20 @@ class EmbeddingsRequest(Wire):
         return self.input if isinstance(self.input, list) else [self.input]
 
 
+def _with_teis_word(schema: dict[str, Any]) -> None:
+    schema["properties"]["prompt_name"] = {**schema["properties"]["task"], "description": "TEI's word for `task`"}
+    schema["not"] = {"required": ["task", "prompt_name"]}
+    schema["examples"] = [{"inputs": ["a red fox"], "dimensions": 128}]
+
+
 class EmbedRequest(Wire):
     """Ask for plain vectors; ``normalize`` and ``truncate`` are there for clients of TEI, with the values we keep."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, json_schema_extra={"examples": [{"inputs": ["a red fox"], "dimensions": 128}]}
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_with_teis_word)
 
     inputs: Input
-    dimensions: int | None = Field(default=None, gt=0, description="shorter vectors, always renormalised")
-    task: str | None = Field(
-        default=None,
-        validation_alias=AliasChoices("task", "prompt_name"),
-        description="`query`, `document`, or a task that the model names",
-    )
+    dimensions: Dimension = None
+    task: Task = Field(default=None, validation_alias=AliasChoices("task", "prompt_name"))
     normalize: Literal[True] = True
     truncate: Literal[False] = Field(default=False, description="what is too long is refused, never cut")
 
@@ -172,12 +193,12 @@ class SimilarityRequest(Wire):
 
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra={"examples": [SIMILARITY_EXAMPLE]})
 
-    model: str
+    model: Name
     query: Item
-    documents: list[Item] = Field(min_length=1, fail_fast=True)
-    dimensions: int | None = Field(default=None, gt=0, description="compare shorter vectors")
-    query_task: str | None = Field(default=None, description="task of the query, such as `query`")
-    document_task: str | None = Field(default=None, description="task of the documents, such as `document`")
+    documents: list[Item] = Field(min_length=1, fail_fast=True, json_schema_extra=served("documents"))
+    dimensions: Dimension = None
+    query_task: Task = None
+    document_task: Task = None
 
 
 class TokenDetails(BaseModel):
@@ -248,6 +269,23 @@ class ModelList(BaseModel):
     data: list[ModelObject]
 
 
+class GalleryItem(BaseModel):
+    """One item that the page at / finds neighbours in; a text has no ``uri``."""
+
+    kind: str
+    label: str
+    uri: str | None
+    vector: list[float]
+
+
+class Gallery(BaseModel):
+    """Test items of a corpus with their vectors."""
+
+    vector_space: str
+    corpus: str
+    items: list[GalleryItem]
+
+
 class ErrorObject(BaseModel):
     """OpenAI's error, and what it has no word for: the item, the limit, the request."""
 
@@ -283,9 +321,52 @@ STATUSES = {
 """What may be answered beside 200."""
 
 
+ANSWER_HEADERS = {
+    "X-Request-ID": "the caller's, where it is harmless, or a new one; it stands in the log",
+    "X-Omnivec-Version": "which version of the model answered",
+    "X-Omnivec-Vector-Space": "vectors are comparable only within one space",
+}
+AGAIN = {"Retry-After": {"description": "seconds", "required": True, "schema": {"type": "integer", "minimum": 1}}}
+
+
+def _headers(status: int) -> dict[str, Any]:
+    shown = ANSWER_HEADERS if status == 200 else {"X-Request-ID": ANSWER_HEADERS["X-Request-ID"]}
+    told = {name: {"description": text, "required": True, "schema": {"type": "string"}} for name, text in shown.items()}
+    return told | AGAIN if status in (429, 503) else told
+
+
 def described(envelope: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
-    """The answers beside 200 for OpenAPI, in one envelope."""
-    return {status: {"description": text, "model": envelope} for status, text in STATUSES.items()}
+    """The answers for OpenAPI, those beside 200 in one envelope."""
+    errors = {
+        status: {"description": text, "model": envelope, "headers": _headers(status)}
+        for status, text in STATUSES.items()
+    }
+    return {200: {"headers": _headers(200)}, **errors}
+
+
+ASKED: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": "X-Omnivec-Vector-Space",
+            "in": "header",
+            "description": "refuse with 409 unless this space is served",
+            "schema": {"type": "string", **served("space")},
+        },
+        {
+            "name": "X-Request-Timeout",
+            "in": "header",
+            "description": "seconds for which the answer is of use",
+            "schema": {"type": "number", "exclusiveMinimum": 0},
+        },
+        {
+            "name": "X-Request-ID",
+            "in": "header",
+            "description": "a name for the request; another is chosen where it is not of this form",
+            "schema": {"type": "string"},
+        },
+    ]
+}
+"""What every route that computes reads of the head, for OpenAPI alone."""
 
 
 ERRORS = described(ErrorResponse)

@@ -13,13 +13,13 @@ from serving.parsing import JsonRoute
 from serving.quantize import to_base64
 from serving.responses import json_response
 from serving.runtime import Runtime
-from serving.schemas import ERRORS, EmbeddingsRequest, EmbeddingsResponse
+from serving.schemas import ASKED, ERRORS, EmbeddingsRequest, EmbeddingsResponse
 from serving.work import Done, check_count, check_model, checked_dimension, convert_all, embed, runtime_of
 
 router = APIRouter(tags=["embeddings"], route_class=JsonRoute, responses=ERRORS)
 
 
-@router.post("/v1/embeddings", response_model=EmbeddingsResponse)
+@router.post("/v1/embeddings", response_model=EmbeddingsResponse, openapi_extra=ASKED)
 async def create_embeddings(body: EmbeddingsRequest, request: Request) -> Response:
     """One vector per item: a string or content object is one item, a list has one vector for each."""
     runtime = runtime_of(request)

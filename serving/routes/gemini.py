@@ -6,41 +6,47 @@ Google's words under ``/v1beta`` only: ``GET /v1/models`` is OpenAI's.
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
-from serving.errors import RequestError
 from serving.gemini import (
     ERRORS,
     BatchEmbedContentsRequest,
     BatchEmbedContentsResponse,
     EmbedContentRequest,
     EmbedContentResponse,
+    GoogleModel,
+    GoogleModelList,
     to_content,
 )
 from serving.parsing import JsonRoute
 from serving.responses import json_response
 from serving.runtime import Runtime
+from serving.schemas import ASKED, served
 from serving.work import check_count, check_model, checked_dimension, convert_all, embed, naming, runtime_of
 
 router = APIRouter(tags=["gemini"], route_class=JsonRoute, responses=ERRORS)
+Name = Annotated[str, Path(json_schema_extra=served("name"))]
+post = partial(router.post, openapi_extra=ASKED)
 METHODS = ["embedContent", "batchEmbedContents"]
 
 
-@router.post("/v1/models/{model}:embedContent", response_model=EmbedContentResponse)
-@router.post("/v1beta/models/{model}:embedContent", response_model=EmbedContentResponse)
-async def embed_content(model: str, body: EmbedContentRequest, request: Request) -> Response:
+@post("/v1/models/{model}:embedContent", response_model=EmbedContentResponse)
+@post("/v1beta/models/{model}:embedContent", response_model=EmbedContentResponse)
+async def embed_content(model: Name, body: EmbedContentRequest, request: Request) -> Response:
     """One vector for one content, however many parts it has."""
     runtime = runtime_of(request)
     vectors, usage = await _embed(model, [body], request, runtime)
     return json_response({"embedding": {"values": vectors[0]}, "usageMetadata": usage}, headers=runtime.headers)
 
 
-@router.post("/v1/models/{model}:batchEmbedContents", response_model=BatchEmbedContentsResponse)
-@router.post("/v1beta/models/{model}:batchEmbedContents", response_model=BatchEmbedContentsResponse)
-async def batch_embed_contents(model: str, body: BatchEmbedContentsRequest, request: Request) -> Response:
+@post("/v1/models/{model}:batchEmbedContents", response_model=BatchEmbedContentsResponse)
+@router.post(
+    "/v1beta/models/{model}:batchEmbedContents", response_model=BatchEmbedContentsResponse, openapi_extra=ASKED
+)
+async def batch_embed_contents(model: Name, body: BatchEmbedContentsRequest, request: Request) -> Response:
     """One vector for each request, in their order."""
     runtime = runtime_of(request)
     vectors, usage = await _embed(model, body.requests, request, runtime)
@@ -48,15 +54,15 @@ async def batch_embed_contents(model: str, body: BatchEmbedContentsRequest, requ
     return json_response(answer, headers=runtime.headers)
 
 
-@router.get("/v1beta/models")
+@router.get("/v1beta/models", response_model=GoogleModelList)
 async def list_models(request: Request) -> Response:
     """List the one model that is served."""
     runtime = runtime_of(request)
     return json_response({"models": [_describe(runtime)]}, headers=runtime.headers)
 
 
-@router.get("/v1beta/models/{model}")
-async def get_model(model: str, request: Request) -> Response:
+@router.get("/v1beta/models/{model}", response_model=GoogleModel)
+async def get_model(model: Name, request: Request) -> Response:
     """Describe the served model."""
     runtime = runtime_of(request)
     check_model(runtime, model)
@@ -66,8 +72,8 @@ async def get_model(model: str, request: Request) -> Response:
 async def _embed(
     model: str, requests: Sequence[EmbedContentRequest], request: Request, runtime: Runtime
 ) -> tuple[list[Any], dict[str, Any]]:
-    check_model(runtime, model)
-    _check_names(model, requests)
+    for name in {model, *(item.model.removeprefix("models/") for item in requests if item.model is not None)}:
+        check_model(runtime, name)  # whatever it is called, there is one model
     check_count(runtime, len(requests), param="requests")
     asked = [item.options.output_dimensionality for item in requests]
     dimensions = [checked_dimension(runtime, one, param="outputDimensionality") for one in asked]
@@ -77,18 +83,6 @@ async def _embed(
     rows = zip(done.embedded.vectors_ND, dimensions, strict=True)
     vectors = [runtime.engine.finish(vector_D[None], dimension)[0] for vector_D, dimension in rows]
     return vectors, _usage(done.usage)
-
-
-def _check_names(model: str, requests: Sequence[EmbedContentRequest]) -> None:
-    """A request that names another model than the path is a mistake, not a choice."""
-    named = {item.model.removeprefix("models/") for item in requests if item.model is not None}
-    if other := sorted(named - {model}):
-        raise RequestError(
-            f"the path names model {model!r}, but a request names {other[0][:64]!r}; name the same model in both",
-            status=400,
-            code="invalid_request",
-            param="model",
-        )
 
 
 def _usage(usage: dict[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """``GET /v1/models``: which model answers, in which vector space, and what it allows."""
 
-from fastapi import APIRouter, Request
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from serving.responses import json_response
 from serving.runtime import Runtime
-from serving.schemas import ERRORS, ModelList, ModelObject
+from serving.schemas import ERRORS, ModelList, ModelObject, served
 from serving.work import check_model, runtime_of
 
 router = APIRouter(tags=["models"], responses=ERRORS)
@@ -36,7 +38,7 @@ async def list_models(request: Request) -> Response:
 
 
 @router.get("/v1/models/{name}", response_model=ModelObject)
-async def get_model(name: str, request: Request) -> Response:
+async def get_model(name: Annotated[str, Path(json_schema_extra=served("name"))], request: Request) -> Response:
     """Describe the served model."""
     runtime = runtime_of(request)
     check_model(runtime, name)

@@ -16,13 +16,13 @@ from serving.convert import to_content
 from serving.parsing import JsonRoute
 from serving.responses import json_response
 from serving.runtime import Runtime
-from serving.schemas import ERRORS, EmbedRequest
+from serving.schemas import ASKED, ERRORS, EmbedRequest
 from serving.work import check_count, checked_dimension, convert_all, embed, naming, runtime_of
 
 router = APIRouter(tags=["native"], route_class=JsonRoute, responses=ERRORS)
 
 
-@router.post("/embed", response_model=list[list[float]])
+@router.post("/embed", response_model=list[list[float]], openapi_extra=ASKED)
 async def embed_inputs(body: EmbedRequest, request: Request) -> Response:
     """One vector per input; the header ``X-Omnivec-Tokens`` has the number of tokens."""
     runtime = runtime_of(request)

@@ -6,7 +6,7 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 from serving.errors import RequestError
 from serving.playground import page
 from serving.runtime import Runtime
-from serving.schemas import ERRORS
+from serving.schemas import ERRORS, Gallery
 from serving.work import runtime_of
 
 router = APIRouter(tags=["playground"], responses=ERRORS)
@@ -25,7 +25,7 @@ async def playground() -> Response:
     return HTMLResponse(document, headers=headers)
 
 
-@router.get("/gallery.json")
+@router.get("/gallery.json", response_model=Gallery)
 async def gallery(request: Request) -> Response:
     """Items with vectors of the served model: ``vector_space``, ``corpus``, ``items`` of kind, label, uri, vector."""
     runtime: Runtime = runtime_of(request)

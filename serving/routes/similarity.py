@@ -9,13 +9,13 @@ from starlette.responses import Response
 from serving.convert import to_content
 from serving.parsing import JsonRoute
 from serving.responses import json_response
-from serving.schemas import ERRORS, SimilarityRequest, SimilarityResponse
+from serving.schemas import ASKED, ERRORS, SimilarityRequest, SimilarityResponse
 from serving.work import check_count, check_model, checked_dimension, convert_all, embed, naming, runtime_of
 
 router = APIRouter(tags=["similarity"], route_class=JsonRoute, responses=ERRORS)
 
 
-@router.post("/similarity", response_model=SimilarityResponse)
+@router.post("/similarity", response_model=SimilarityResponse, openapi_extra=ASKED)
 async def compare(body: SimilarityRequest, request: Request) -> Response:
     """Similarities in the order of the documents; every item counts as one of the request."""
     runtime = runtime_of(request)

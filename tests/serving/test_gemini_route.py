@@ -76,7 +76,7 @@ def test_separate_contents_are_separate_vectors_with_dimensions_of_their_own(cli
         ({"content": {"parts": [{"text": "a", "smell": 1}]}}, (400, "INVALID_ARGUMENT", "INVALID_REQUEST", {})),
         ({**text("a"), "outputDimensionality": 9}, (400, "INVALID_ARGUMENT", "INVALID_DIMENSIONS", {})),
         ({**text("a"), "taskType": "DANCE"}, (400, "INVALID_ARGUMENT", "INVALID_REQUEST", {"param": "taskType"})),
-        ({**text("a"), "model": "models/other"}, (400, "INVALID_ARGUMENT", "INVALID_REQUEST", {"param": "model"})),
+        ({**text("a"), "model": "models/other"}, (404, "NOT_FOUND", "MODEL_NOT_FOUND", {"param": "model"})),
         (text("b " * 65), (413, "INVALID_ARGUMENT", "TOO_MANY_TOKENS", {"param": "requests.0", "limit": "max_tokens"})),
         (
             {"content": {"parts": [{"fileData": {"fileUri": "http://169.254.169.254/"}}]}},
