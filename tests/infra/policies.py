@@ -16,7 +16,9 @@ Object = dict[str, Any]
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # a tenth of the time, where PyYAML has it
 PLACEHOLDER = "sha256:" + "0" * 64
 # Made by hand or by the site's own tools; docs/guides/install.md says how.
-SITE_SECRETS = frozenset({"omnivec-keys", "omnivec-metrics-key", "omnivec-object-store", "omnivec-mlflow"})
+SITE_SECRETS = frozenset(
+    {"omnivec-keys", "omnivec-metrics-key", "omnivec-object-store", "omnivec-mlflow", "omnivec-database"}
+)
 SITE_ACCOUNTS = frozenset({"default-editor"})  # a Kubeflow Profile makes it
 PROBED = frozenset({"Deployment", "StatefulSet", "DaemonSet"})
 NATIVE_KINDS = re.compile(
@@ -111,6 +113,8 @@ def probes(objects: list[Object]) -> Iterator[str]:
         if pods.kind not in PROBED:
             continue
         for where, container, initial in pods.containers():
+            if initial and container.get("restartPolicy") != "Always":
+                continue  # it ends, and Kubernetes takes no probe for it
             wanted = ("startupProbe",) if initial else ("startupProbe", "readinessProbe", "livenessProbe")
             if missing := [probe for probe in wanted if probe not in container]:
                 yield f"{where}: has no {', '.join(missing)}"

@@ -203,7 +203,7 @@ def test_kubectl_renders_what_is_kept(overlay: str) -> None:
 
 
 @pytest.mark.container
-@pytest.mark.parametrize("name", ["gpu", "mlflow-external"])
+@pytest.mark.parametrize("name", ["gpu", "mlflow-external", "mlflow-postgres"])
 def test_components_that_no_overlay_of_ours_takes_fit_into_prod(name: str, tmp_path: Path) -> None:
     from tests.infra.policies import check
 

@@ -47,7 +47,7 @@ def arguments(owner: str, container: str, **replaced: str) -> list[str]:
 PLACES = {
     "state": "/var/lib/omnivec",
     "serving": "/etc/omnivec/serving",
-    "database": "/var/lib/mlflow/",
+    "database": "$(MLFLOW_BACKEND_STORE_URI)",
     "artifacts": "$(ARTIFACTS)",
     "port": "--port=5000",
     "host": "0.0.0.0",
@@ -103,13 +103,15 @@ def test_a_promotion_reaches_the_pod_and_no_request_is_lost(tiny_artifact: Path,
     server = arguments(
         "Deployment/mlflow",
         "mlflow",
-        database=f"{tmp_path}/mlflow-",
         artifacts=str(tmp_path / "artifacts"),
         port=f"--port={tracking}",
         host="127.0.0.1",
     )
     address = f"http://127.0.0.1:{tracking}"
-    with running(server, tmp_path / "mlflow.log", **variables_of("Deployment/mlflow", "mlflow")):
+    database = f"sqlite:///{tmp_path}/mlflow.db"
+    subprocess.run(arguments("Deployment/mlflow", "migrate", database=database), check=True, timeout=WAIT_SECONDS)
+    variables = variables_of("Deployment/mlflow", "mlflow") | {"MLFLOW_BACKEND_STORE_URI": database}
+    with running(server, tmp_path / "mlflow.log", **variables):
         wait_for(f"{address}/health", tmp_path / "mlflow.log")
         said = {
             host: httpx.get(
