@@ -66,7 +66,8 @@ def _like(table: pa.Table) -> int:
     rules = AuditRules()
     normals = table["normal"].combine_chunks()
     found = 0
-    for a, b in candidate_pairs(table, np.zeros(table.num_rows, dtype=np.int8), rules):
+    pairs, _ = candidate_pairs(table, np.zeros(table.num_rows, dtype=np.int8), rules)
+    for a, b in pairs:
         first, second = shingles(normals[a].as_py()), shingles(normals[b].as_py())
         found += len(first & second) >= rules.text.similarity * len(first | second)
     return found

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from components.audit.config import AuditConfig
 from components.audit.previews import Previews
 from components.pages import page, paragraph, section, svg, table
+from data.audit.audit import not_compared
 from data.audit.rules import KINDS
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def report_page(found: "Audited", config: AuditConfig, stop: Sequence[str]) -> s
     return page(
         "Leaks and duplicates",
         done,
+        *(paragraph(f"Leaks may have been missed: {line}.", bad=True) for line in not_compared(found).values()),
         section("Pairs by kind and scope", _counts(found, config), *_histogram(found)),
         *(_pairs(found, config, previews, kind, scope) for scope in SCOPES for kind in KINDS),
         section("Groups that moved", _moved(found)),

@@ -1,5 +1,6 @@
 """The work of the audit step: a corpus in; a corpus without leaks, quarantine, pairs and report out."""
 
+import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -9,7 +10,7 @@ import pyarrow.parquet as pq
 
 from components.audit.config import AuditConfig
 from components.lineage import data_identity, records_by, write_facts
-from data.audit.audit import Audited, audit, examples, why_stop
+from data.audit.audit import Audited, audit, examples, not_compared, why_stop
 from data.audit.write import Written, write_audited
 from model.errors import DataError
 from model.files import whole_file
@@ -39,7 +40,8 @@ def run(
         model: artifact whose vectors are compared when ``embedding.enabled``.
 
     Returns:
-        Scalars: ``rows``, ``quarantined``, ``moved``, ``leaks`` (pairs across splits), ``duplicates`` (within one).
+        Scalars: ``rows``, ``quarantined``, ``moved``, ``leaks`` (pairs across splits), ``duplicates`` (within one),
+        ``not_compared`` (pairs across splits that share a key which too many have).
 
     Raises:
         DataError: a policy says to fail, or the policies would change too much; pairs and report are written then.
@@ -51,6 +53,8 @@ def run(
         further = by_model(config, model)
         found = audit(dataset, config, Path(folder), further=further)
         stop = why_stop(found, config)
+        for line in not_compared(found).values():
+            sys.stderr.write(f"warning: {line}\n")
         _write_pairs(pairs, found, config)
         report.parent.mkdir(parents=True, exist_ok=True)
         report.write_text(report_page(found, config, stop), encoding="utf-8")
@@ -62,7 +66,8 @@ def run(
     _describe(dataset, audited, found, written)
     scopes = Counter(pair.scope for pair in found.findings.pairs)
     counts = {"rows": written.kept, "quarantined": written.quarantined, "moved": written.moved}
-    return {**counts, "leaks": scopes["across"], "duplicates": scopes["within"]}
+    left_out = sum(found.findings.left_out.values())
+    return {**counts, "leaks": scopes["across"], "duplicates": scopes["within"], "not_compared": left_out}
 
 
 def _write_pairs(directory: Path, found: Audited, config: AuditConfig) -> None:
@@ -101,6 +106,7 @@ def _describe(source: Path, target: Path, found: Audited, written: Written) -> N
             "quarantined": written.quarantined,
             "moved": written.moved,
             "moved_groups": dict(sorted(found.verdicts.moved.items())),
+            "not_compared": found.findings.left_out,
             "pairs": {" ".join(key): count for key, count in found.findings.counts.items()},
         },
     }

@@ -63,6 +63,7 @@ def why_stop(audited: Audited, rules: AuditRules) -> list[str]:
         f"{len(failing)} pairs of {kind} ({scope} splits) whose policy is to fail"
         for (kind, scope), failing in _grouped(audited).items()
     ]
+    why += [line for kind, line in not_compared(audited).items() if rules.policies.action(kind, "across") == "fail"]
     total = len(audited.findings.records.split)
     if audited.changed > rules.maximum_changed_share * total:
         why.append(
@@ -72,6 +73,15 @@ def why_stop(audited: Audited, rules: AuditRules) -> list[str]:
     if len(audited.verdicts.refused) == total:
         why.append("no record would be left")
     return why
+
+
+def not_compared(audited: Audited) -> dict[str, str]:
+    """By kind, which leaks may have been missed, in words."""
+    return {
+        kind: f"{count} pairs of {kind} between splits share a key that too many have, and were not compared; look at "
+        f"what they share, or raise {'text' if kind == 'text' else 'media'}.crossing"
+        for kind, count in audited.findings.left_out.items()
+    }
 
 
 def _grouped(audited: Audited) -> dict[tuple[str, str], list[object]]:

@@ -5,8 +5,8 @@ A word is four bands of 16 bits. Words that differ in at most ``bits`` bits diff
 own; what it finds is verified by counting the bits of the whole word. Nothing is missed, and blocks bound the memory.
 """
 
-from collections.abc import Iterator
-from itertools import combinations, pairwise
+from collections.abc import Iterable, Iterator
+from itertools import combinations, pairwise, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,31 +84,87 @@ def _first_time(
     return new
 
 
-def chained(order: NDArray[np.int64], starts: NDArray[np.int64], bucket: int) -> Iterator[tuple[int, int]]:
-    """Pairs within runs of equal keys: all of a small run; of a large one each with the first few, and neighbours.
+class Crossing:
+    """Pairs that can be leaks: all but those whose two sides lie in one and the same split alone.
+
+    Args:
+        splits: in which each position lies, as bits.
+        most: pairs of one key. Of a key with more none are given, and they are counted instead.
+
+    Attributes:
+        left_out: pairs that were not given, of all keys so far.
+    """
+
+    def __init__(self, splits: NDArray[np.integer], most: int) -> None:
+        self._splits = splits
+        self._most = most
+        self.left_out = 0
+
+    def of(self, run: list[int]) -> Iterable[tuple[int, int]]:
+        """Pairs within a run."""
+        classes = self._classes(run)
+        blocks = [(own, other) for (_, own), (_, other) in combinations(classes.items(), 2)]
+        several = [own for bits, own in classes.items() if bits & (bits - 1)]
+        count = sum(len(a) * len(b) for a, b in blocks) + sum(len(own) * (len(own) - 1) // 2 for own in several)
+        if not self._few(count):
+            return
+        for block in blocks:
+            yield from product(*block)
+        for own in several:
+            yield from combinations(own, 2)
+
+    def between(self, left: list[int], right: list[int]) -> Iterable[tuple[int, int]]:
+        """Pairs of one of a run with one of another."""
+        both = product(self._classes(left).items(), self._classes(right).items())
+        blocks = [(own, other) for (a, own), (b, other) in both if a != b or a & (a - 1)]
+        if self._few(sum(len(a) * len(b) for a, b in blocks)):
+            for block in blocks:
+                yield from product(*block)
+
+    def _few(self, count: int) -> bool:
+        if count <= self._most:
+            return True
+        self.left_out += count
+        return False
+
+    def _classes(self, run: list[int]) -> dict[int, list[int]]:
+        """Positions by the splits in which they lie."""
+        found: dict[int, list[int]] = {}
+        for bits, place in zip(self._splits[run].tolist(), run, strict=True):
+            found.setdefault(bits, []).append(place)
+        return found
+
+
+def chained(
+    order: NDArray[np.int64], starts: NDArray[np.int64], bucket: int, crossing: Crossing
+) -> Iterator[tuple[int, int]]:
+    """Pairs within runs of equal keys: all of a small run; of a large one all that can be leaks, each with the first
+    few, and neighbours.
 
     Args:
         order: positions, those of equal keys side by side, the most important of them first.
         starts: where each run begins, and the end.
         bucket: largest run of which all pairs are given.
+        crossing: which pairs can be leaks.
     """
     for low, high in pairwise(starts):
         run = order[low:high].tolist()
         if len(run) <= bucket:
             yield from combinations(run, 2)
         else:
+            yield from crossing.of(run)
             yield from ((hub, other) for place, hub in enumerate(run[:HUBS]) for other in run[place + 1 :])
             yield from pairwise(run[HUBS:])
 
 
-def runs(keys: NDArray[np.uint64], rank: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def runs(keys: NDArray[np.uint64], splits: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Positions by key, of keys that occur more than once, and where each run of equal keys begins, with the end.
 
     Args:
         keys: of each position.
-        rank: the highest come first in a run: what lies in the test split is compared with all of the run.
+        splits: in which each lies, as bits; the highest come first in a run.
     """
-    order = np.lexsort((-rank.astype(np.int64), keys))
+    order = np.lexsort((-splits.astype(np.int64), keys))
     ordered = keys[order]
     edges = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1], [True]]))
     if not len(keys):

@@ -1,12 +1,12 @@
 """Media that may be alike: units whose search words are near, sifted by their signatures."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data.audit.banding import HUBS, chained, near_words
+from data.audit.banding import HUBS, Crossing, chained, near_words
 from data.audit.identities import Identities
 from data.audit.rules import MediaRules
 
@@ -18,22 +18,26 @@ FLAT_APART = 12.0
 BLOCK = 65_536
 
 
-def candidates(kind: str, found: Identities, rank: NDArray[np.integer], rules: MediaRules) -> NDArray[np.int64]:
-    """Pairs of media, as places in ``found``, first < second, ordered; [pairs, 2].
+def candidates(
+    kind: str, found: Identities, splits: NDArray[np.integer], rules: MediaRules
+) -> tuple[NDArray[np.int64], int]:
+    """Pairs of media, as places in ``found``, first < second, ordered: [pairs, 2]; and how many pairs were left out.
 
     Every two media with units whose words differ in at most ``rules.bits`` bits are met, but of words that are equal
-    in more than ``rules.bucket`` units only some: a few of the highest rank with all others, and neighbours.
+    in more than ``rules.bucket`` units, and lie in one split, only some: a few with all others, and neighbours. Those
+    in two splits are all met too, unless there are more than ``rules.crossing`` of one word; these are counted.
 
     Args:
         kind: of the media.
         found: their identities.
-        rank: of the highest split in which each medium is, [M].
+        splits: in which each medium lies, as bits, [M].
         rules: how near is near.
     """
     owner, units = found.owner, np.diff(found.units)
     place = np.arange(len(owner)) - np.repeat(found.units[:-1], units)
     kept: set[int] = set()
-    for first, second in _unit_pairs(found, rank[owner], rules):
+    crossing = Crossing(splits[owner], rules.crossing)
+    for first, second in _unit_pairs(found, splits[owner], rules, crossing):
         a, b = owner[first], owner[second]
         fits = a != b
         if kind in IN_PLACE:
@@ -48,16 +52,16 @@ def candidates(kind: str, found: Identities, rank: NDArray[np.integer], rules: M
         alike = _alike(found, found.units[a[shown]] + frame, found.units[b[shown]] + frame, rules)
         gone = shown[~alike]
         a, b = np.delete(a, gone), np.delete(b, gone)
-    return np.stack([a, b], axis=1)
+    return np.stack([a, b], axis=1), crossing.left_out
 
 
 def _unit_pairs(
-    found: Identities, rank: NDArray[np.integer], rules: MediaRules
+    found: Identities, splits: NDArray[np.integer], rules: MediaRules, crossing: Crossing
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Blocks of pairs of units with near search words; the word 0 says nothing."""
     for column in range(found.search.shape[1]):
         words = found.search[:, column]
-        order = np.lexsort((-rank.astype(np.int64), words))
+        order = np.lexsort((-splits.astype(np.int64), words))
         distinct, starts = np.unique(words[order], return_index=True)
         edges = np.append(starts, len(words))
         if len(distinct) and distinct[0] == 0:
@@ -66,28 +70,27 @@ def _unit_pairs(
         many = np.flatnonzero(high - low > 1)
         if len(many):
             equal = np.concatenate([order[low[run] : high[run]] for run in many])
-            yield from _blocks(chained(equal, np.append(0, np.cumsum(high[many] - low[many])), rules.bucket))
+            yield from _blocks(chained(equal, np.append(0, np.cumsum(high[many] - low[many])), rules.bucket, crossing))
         single = high - low == 1
         for a, b, _ in near_words(distinct, rules.bits):
             plain = single[a] & single[b]
             yield order[low[a[plain]]], order[low[b[plain]]]
-            yield from _blocks(_products(a[~plain], b[~plain], order, low, high, rules.bucket))
+            sides = zip(a[~plain].tolist(), b[~plain].tolist(), strict=True)
+            both = ((order[low[one] : high[one]].tolist(), order[low[two] : high[two]].tolist()) for one, two in sides)
+            yield from _blocks(_products(both, rules.bucket, crossing))
 
 
 def _products(
-    a: NDArray[np.int64],
-    b: NDArray[np.int64],
-    order: NDArray[np.int64],
-    low: NDArray[np.int64],
-    high: NDArray[np.int64],
-    bucket: int,
+    both: Iterable[tuple[list[int], list[int]]], bucket: int, crossing: Crossing
 ) -> Iterator[tuple[int, int]]:
-    """Units of one word with units of another: all, or when those are many the first few of either with all others."""
-    for one, other in zip(a.tolist(), b.tolist(), strict=True):
-        left, right = order[low[one] : high[one]].tolist(), order[low[other] : high[other]].tolist()
+    """Units of one word with units of another: all, or when those are many all that can be leaks, and the first few
+    of either with all others.
+    """
+    for left, right in both:
         if len(left) * len(right) <= bucket * bucket:
             yield from product(left, right)
         else:
+            yield from crossing.between(left, right)
             yield from product(left[:HUBS], right)
             yield from product(left[HUBS:], right[:HUBS])
 

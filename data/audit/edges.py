@@ -16,11 +16,13 @@ class Edges:
         first: item.
         second: item.
         distance: 0 for the same, in the unit of the kind.
+        left_out: pairs between splits that share a key and were not compared, as that key has too many.
     """
 
     first: NDArray[np.int64]
     second: NDArray[np.int64]
     distance: NDArray[np.float32]
+    left_out: int = 0
 
     def __len__(self) -> int:
         return len(self.first)
@@ -35,10 +37,10 @@ class Edges:
     @classmethod
     def together(cls, several: Iterable["Edges"]) -> Self:
         """All of several."""
-        found = list(several)
-        fields = [[getattr(e, name) for e in found] for name in ("first", "second", "distance")]
-        empty = cls.of([])
-        return cls(*(np.concatenate([own, *values]) for own, values in zip(vars(empty).values(), fields, strict=True)))
+        found: list[Edges] = [cls.of([]), *several]
+        first, second = (np.concatenate([getattr(e, name) for e in found]) for name in ("first", "second"))
+        distance = np.concatenate([e.distance for e in found])
+        return cls(first, second, distance, sum(e.left_out for e in found))
 
 
 def components(first: NDArray[np.int64], second: NDArray[np.int64], count: int) -> NDArray[np.int64]:

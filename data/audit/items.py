@@ -75,10 +75,11 @@ class Items:
     texts: Path
 
     @cached_property
-    def rank(self) -> NDArray[np.int8]:
-        """Rank of the highest split in which each item is, [I]."""
-        found = np.zeros(len(self.kind), dtype=np.int8)
-        np.maximum.at(found, self.item, self.records.split[self.parts["record"]])
+    def splits(self) -> NDArray[np.uint8]:
+        """Splits in which each item is: of each the bit of its rank, [I]."""
+        found = np.zeros(len(self.kind), dtype=np.uint8)
+        bits = np.left_shift(1, self.records.split[self.parts["record"]]).astype(np.uint8)
+        np.bitwise_or.at(found, self.item, bits)
         return found
 
     def between_places(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.bool_]:

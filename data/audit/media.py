@@ -4,6 +4,7 @@ Shape legend: S x S pixels, 3 colours.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def near_media(kind: str, found: Identities, items: Items, homes: dict[int, Path
         homes: a shard that holds each medium.
         rules: how near is alike.
     """
-    pairs = candidates(kind, found, items.rank[found.item], rules.media)
+    pairs, left_out = candidates(kind, found, items.splits[found.item], rules.media)
     pairs = pairs[items.between_places(found.item[pairs[:, 0]], found.item[pairs[:, 1]])]
     access, decode, compare = MediaAccess(), _DECODERS[kind], _COMPARE[kind]
 
@@ -65,7 +66,7 @@ def near_media(kind: str, found: Identities, items: Items, homes: dict[int, Path
         distance = compare(first, second, rules.media)
         if distance < APART:
             edges.append((int(found.item[a]), int(found.item[b]), distance))
-    return Edges.of(edges)
+    return replace(Edges.of(edges), left_out=left_out)
 
 
 def compare_pictures(a: NDArray[np.uint8], b: NDArray[np.uint8], rules: MediaRules) -> float:

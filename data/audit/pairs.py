@@ -76,11 +76,12 @@ class Users:
 
 @dataclass
 class Findings:
-    """Everything that was found."""
+    """Everything that was found, and by kind how many pairs between splits were not compared."""
 
     items: Items
     users: Users
     pairs: list[Pair]
+    left_out: dict[str, int]
 
     @property
     def records(self) -> Records:
@@ -142,7 +143,8 @@ def find_pairs(items: Items, near: Sequence[tuple[str, Edges]], rules: AuditRule
         links += [(kind, a, b, distance) for a, b, distance in rows]
     links.sort(key=lambda link: (KINDS.index(link[0]), link[1], link[2]))
     found = [pair for link in links for pair in _pairs_of(items.records, users, *link)]
-    return Findings(items, users, found)
+    left_out = {kind: edges.left_out for kind, edges in near if edges.left_out}
+    return Findings(items, users, found, left_out)
 
 
 def _pairs_of(records: Records, users: Users, kind: str, a: int, b: int, distance: float) -> Iterator[Pair]:

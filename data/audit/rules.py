@@ -54,13 +54,15 @@ class TextRules(Config):
             counts only as a part of a whole pair.
         words: only texts of so many words are compared for likeness; one changed word makes a short text another one.
         similarity: least Jaccard index of pairs of neighbouring words of texts that are alike.
-        bucket: of texts that share a band, so many are compared with each other; more form a chain.
+        bucket: of texts of one split that share a band, so many are compared with each other; more form a chain.
+        crossing: of texts of two splits that share a band, so many pairs are compared; more are left out and counted.
     """
 
     characters: int = Field(default=60, ge=1)
     words: int = Field(default=16, ge=4)
     similarity: float = Field(default=0.7, ge=0.5, le=1)
     bucket: int = Field(default=64, ge=2)
+    crossing: int = Field(default=100_000, ge=0)
 
 
 class MediaRules(Config):
@@ -72,7 +74,8 @@ class MediaRules(Config):
         picture: greatest local difference of two pictures laid over each other, in grey levels.
         sound: mean difference of two sounds laid over each other, in powers of ten of energy.
         page_bits: greatest difference of the similarity hashes of the texts of two pages.
-        bucket: of media with the same hash, so many are compared with each other; more form a chain.
+        bucket: of media of one split with the same hash, so many are compared with each other; more form a chain.
+        crossing: of media of two splits with the same hash, so many pairs are compared; more are left out and counted.
     """
 
     bits: int = Field(default=11, ge=0, le=11)
@@ -81,6 +84,7 @@ class MediaRules(Config):
     sound: float = Field(default=0.15, gt=0)
     page_bits: int = Field(default=6, ge=0, le=32)
     bucket: int = Field(default=64, ge=2)
+    crossing: int = Field(default=100_000, ge=0)
 
 
 class EmbeddingRules(Config):

@@ -1,13 +1,14 @@
 """Texts that are alike: MinHash in bands by Daft, verified by the words themselves."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from data.audit.banding import chained, runs
+from data.audit.banding import Crossing, chained, runs
 from data.audit.edges import Edges
 from data.audit.items import Items
 from data.audit.rules import AuditRules
@@ -34,12 +35,13 @@ def near_texts(items: Items, rules: AuditRules) -> Edges:
         own = items.of_kind("text")
         item = own[np.searchsorted(items.key[own], table["key"].to_numpy())]
         likeness = _Likeness(table["normal"])
+        pairs, left_out = candidate_pairs(table, items.splits[item], rules)
         found = (
             (int(item[a]), int(item[b]), 1 - score)
-            for a, b in candidate_pairs(table, items.rank[item], rules)
+            for a, b in pairs
             if (score := likeness(a, b)) >= rules.text.similarity
         )
-        return Edges.of(found)
+        return replace(Edges.of(found), left_out=left_out)
 
 
 class _Likeness:
@@ -51,15 +53,20 @@ class _Likeness:
         return len(first & second) / len(first | second)
 
 
-def candidate_pairs(table: pa.Table, rank: NDArray[np.integer], rules: AuditRules) -> Iterator[tuple[int, int]]:
-    """Places of texts that share a band, each pair once and in order, so that neighbours share what is kept."""
-    bands = band_keys(table, rules)
+def candidate_pairs(
+    table: pa.Table, splits: NDArray[np.integer], rules: AuditRules
+) -> tuple[Iterator[tuple[int, int]], int]:
+    """Places of texts that share a band, each pair once and in order, so that neighbours share what is kept.
+
+    Also how many pairs between splits were left out; one may count in several bands.
+    """
+    bands, crossing = band_keys(table, rules), Crossing(splits, rules.text.crossing)
     found: set[int] = set()
     for band in range(BANDS):
-        for a, b in chained(*runs(bands[band], rank), rules.text.bucket):
+        for a, b in chained(*runs(bands[band], splits), rules.text.bucket, crossing):
             found.add(min(a, b) << 32 | max(a, b))
-    for pair in np.sort(np.fromiter(found, dtype=np.int64, count=len(found))).tolist():
-        yield pair >> 32, pair & 0xFFFFFFFF
+    codes = np.sort(np.fromiter(found, dtype=np.int64, count=len(found))).tolist()
+    return ((code >> 32, code & 0xFFFFFFFF) for code in codes), crossing.left_out
 
 
 def band_keys(table: pa.Table, rules: AuditRules) -> NDArray[np.uint64]:

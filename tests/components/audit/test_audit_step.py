@@ -72,7 +72,7 @@ class _Page(HTMLParser):
 
 def test_outputs_facts_and_report(tmp_path: Path) -> None:
     scalars, paths = audited(build(tmp_path / "corpus", documents=True), tmp_path)
-    assert scalars == {"rows": 8, "quarantined": 4, "moved": 0, "leaks": 4, "duplicates": 0}
+    assert scalars == {"rows": 8, "quarantined": 4, "moved": 0, "leaks": 4, "duplicates": 0, "not_compared": 0}
     kept = {r.id for r in read_records(paths["audited"] / "corpus.parquet")}
     aside = {r.id for r in read_records(paths["quarantine"] / "corpus.parquet")}
     assert aside == {f"{kind} train" for kind in ("image", "audio", "document", "text")}

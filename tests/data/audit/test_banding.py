@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.audit.banding import HUBS, chained, near_words, runs
+from data.audit.banding import HUBS, Crossing, chained, near_words, runs
 
 
 def found(words: np.ndarray, bits: int) -> list[tuple[int, int, int]]:
@@ -50,10 +50,10 @@ def test_few_words_are_no_pairs(count: int) -> None:
 
 def test_runs_and_chains_are_capped() -> None:
     keys = np.array([5, 1, 5, 5, 2, 1, 9] + [7] * 1000, np.uint64)
-    rank = np.zeros(len(keys), np.int8)
-    rank[500] = 2
-    order, starts = runs(keys, rank)
-    pairs = list(chained(order, starts, bucket=8))
+    splits = np.ones(len(keys), np.uint8)
+    splits[500] = 4
+    order, starts = runs(keys, splits)
+    pairs = set(chained(order, starts, 8, Crossing(splits, 1000)))
     assert {(0, 2), (0, 3), (2, 3), (1, 5)} <= set(pairs)
     assert sum(500 in pair for pair in pairs) == 999, "what ranks highest is compared with all"
     assert len(pairs) < 4 + (HUBS + 1) * 1000
