@@ -10,19 +10,25 @@ from model.encoder import Limits
 
 
 class LicensePolicy(Config):
-    """SPDX names that a record's licence expression may use; other records are left out."""
+    """SPDX names that a record's licence expression may use; other records are left out.
+
+    The default: those of the starter corpus, and dedications to the public domain.
+    """
 
     allow: tuple[str, ...] = Field(
         default=(
             "Apache-2.0",
             "CC-BY-4.0",
             "CC-BY-SA-4.0",
+            "CC0-1.0",
             "GPL-2.0-or-later",
             "MIT",
             "MPL-2.0",
+            "PDDL-1.0",
             "PSF-2.0",
             "Python-2.0",
             "Unicode-3.0",
+            "Unlicense",
         ),
         min_length=1,
     )

@@ -13,6 +13,7 @@ import pytest
 from components.validate.config import LicensePolicy, ValidateConfig
 from components.validate.run import run
 from data.corpus import Corpus
+from data.licenses import is_allowed
 from data.shards import FORMAT, SCHEMA, read_records
 from data.splits import split_of
 from model.content import media_digest
@@ -258,6 +259,11 @@ def test_licence_filter_is_a_choice_and_not_a_fault(good: Path) -> None:
     nothing = ValidateConfig(licenses=LicensePolicy(allow=("CC0-1.0",)))
     with pytest.raises(DataError, match="no row is left"):
         run(nothing, corpus=good / "corpus", **outputs(good / "again"))
+
+
+@pytest.mark.parametrize("name", ["CC0-1.0", "PDDL-1.0", "Unlicense"])
+def test_the_public_domain_is_allowed_by_default(name: str) -> None:
+    assert is_allowed(f"{name} AND MIT", LicensePolicy().allow)
 
 
 def test_evaluation_only_source_may_not_train(good: Path) -> None:
