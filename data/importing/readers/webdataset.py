@@ -71,7 +71,7 @@ class WebDatasetReader:
             message = f"{place}: {cut.place['problem']}"
             yield Unreadable(cut.first, to_json({"_file": place}), cut.place["reason"], message)
             return
-        where = {key: cut.place[key] for key in ("file", "packed") if key in cut.place}
+        where: dict[str, Any] = {key: cut.place[key] for key in ("file", "packed") if key in cut.place}
         with self._opened(where) as file:
             file.seek(cut.place["offset"])
             samples = _samples(file, partial(self._taken, file, where))
