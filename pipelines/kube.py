@@ -26,8 +26,10 @@ def api_client(context: str | None = None) -> Any:
     try:
         config.load_kube_config(context=context, client_configuration=settings)
     except (config.ConfigException, OSError) as error:
+        said = str(error).rstrip(".")
         raise ClusterError(
-            f"there is no access to the Kubernetes API: {error}. Run this in a pod, or where kubectl works (KUBECONFIG)"
+            f"there is no access to the Kubernetes API: {said}. Run this in a pod, or where 'kubectl get pods' works: "
+            "by KUBECONFIG, or --context for one of several clusters"
         ) from error
     settings.retries = 1
     return client.ApiClient(settings)

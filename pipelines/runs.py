@@ -168,7 +168,12 @@ def find(connection: Connection, access: Access, named: str, experiment: str = E
                 return connection.client.get_run(newest[0].run_id)
         elif found := _get(connection, named) or _by_name(connection, named, None, ended=True):
             return connection.client.get_run(found.run_id)
-    raise ConfigError(f"there is no run {named!r}; 'omnivec runs' lists them")
+    where = f"in namespace {connection.namespace!r}" if connection.namespace else f"at {connection.host}"
+    if named == NEWEST:
+        raise ConfigError(f"there is no run yet {where} in the experiment {experiment!r}; 'omnivec submit' starts one")
+    raise ConfigError(
+        f"there is no run {named!r} {where}; 'omnivec runs' lists those there are, --namespace changes it"
+    )
 
 
 def listed(

@@ -13,6 +13,10 @@ from pipelines.runs import EXPERIMENT, package
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 SHORTEST = 60
 FIELD = re.compile(r"^[\dA-Za-z*/,\-?]+$")
+# What each field of the server's cron may hold: its weekdays end at 6, Sunday is 0.
+RANGES = {
+    "second": (0, 59), "minute": (0, 59), "hour": (0, 23), "day": (1, 31), "month": (1, 12), "weekday": (0, 6)
+}  # fmt: skip
 PAGE = 100
 
 
@@ -69,7 +73,22 @@ def timing(cron: str | None, every: str | None, start: str | None = None, end: s
             f"--cron {cron!r}: give five fields (minute hour day month weekday), such as '0 2 * * *' for two at "
             "night, or six with seconds first; the time zone is that of the server, UTC unless it was set"
         )
-    return Timing(cron=" ".join(fields if len(fields) == 6 else ["0", *fields]), start=start, end=end)
+    fields = fields if len(fields) == 6 else ["0", *fields]
+    for field, (name, (low, high)) in zip(fields, RANGES.items(), strict=True):
+        _check_field(cron, field, name, low, high)
+    return Timing(cron=" ".join(fields), start=start, end=end)
+
+
+def _check_field(cron: str, field: str, name: str, low: int, high: int) -> None:
+    """Refuse a number that the field cannot hold: the server takes it, and then starts nothing."""
+    for part in field.split(","):
+        values, _, step = part.partition("/")
+        wrong = [n for n in re.findall(r"\d+", values) if not low <= int(n) <= high]
+        if wrong or (step.isdigit() and int(step) == 0):
+            raise ConfigError(
+                f"--cron {cron!r}: {name} is {field!r}, and has to be within {low} and {high}"
+                + (" (Sunday is 0)" if name == "weekday" else "")
+            )
 
 
 def schedule(

@@ -55,8 +55,8 @@ def lacking(spec: Mapping[str, Any], wanted: Mapping[str, float]) -> list[str]:
     found = [f"no {name}: the queue does not cover it" for name in wanted if name not in covered]
     for group in spec.get("resourceGroups") or ():
         names = [name for name in group["coveredResources"] if name in wanted]
-        short = [list(_short(flavor, names, wanted, spec)) for flavor in group["flavors"]]
-        found += min(short, key=len, default=[])  # a job takes one flavor of a group
+        short = sorted((list(_short(flavor, names, wanted, spec)) for flavor in group["flavors"]), key=len)
+        found += short[0] if short else []  # a job takes one flavor of a group
     return found
 
 

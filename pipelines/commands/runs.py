@@ -92,7 +92,10 @@ def runs(
     if as_json:
         typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     else:
-        show(COLUMNS, [{**values, "took": duration(values["seconds"])} for values in rows])
+        where = f"in namespace {connection.namespace!r}" if connection.namespace else f"at {access.host}"
+        wanted = "" if experiment == "all" else f" of the experiment {experiment!r} (--experiment all for every one)"
+        lines = [{**values, "took": duration(values["seconds"])} for values in rows]
+        show(COLUMNS, lines, none=f"no runs {where}{wanted}")
 
 
 def cancel(
@@ -183,10 +186,13 @@ def duration(seconds: float | None) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def show(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
-    """A table on a terminal; tab-separated lines without one, for other programs."""
+def show(columns: tuple[str, ...], rows: list[dict[str, Any]], *, none: str) -> None:
+    """A table on a terminal; tab-separated lines without one, for other programs; on stderr ``none`` for no row."""
     import sys
 
+    if not rows:
+        typer.echo(none, err=True)
+        return
     if not sys.stdout.isatty():
         for row in rows:
             typer.echo("\t".join(str(row[column] if row[column] is not None else "") for column in columns))

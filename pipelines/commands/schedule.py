@@ -83,7 +83,7 @@ def list_(
     if as_json:
         typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     else:
-        show(COLUMNS, rows)
+        show(COLUMNS, rows, none=f"no schedules in namespace {access.namespace!r}: 'omnivec schedule add' makes one")
 
 
 def _acts(verb: str) -> Any:

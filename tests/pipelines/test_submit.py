@@ -186,3 +186,15 @@ def test_the_fake_can_refuse() -> None:
     for body in ({"experiment": "e1"}, {"display_name": 5}, {"runtime_config": {"params": {}}}, {"state": "DONE"}):
         with pytest.raises(RefusedError):
             check(body, "V2beta1Run")
+
+
+def test_where_nothing_is_yet_that_is_said(fake: FakeKfp) -> None:
+    listed = omnivec("runs", "--host", fake.address, "-n", "team")
+    assert (listed.exit_code, listed.stdout) == (0, "")
+    assert "no runs in namespace 'team' of the experiment 'omnivec'" in listed.stderr
+    assert (
+        "no schedules in namespace 'team'" in omnivec("schedule", "list", "--host", fake.address, "-n", "team").stderr
+    )
+    assert omnivec("runs", "--json", "--host", fake.address, "-n", "team").stdout.strip() == "[]"
+    none = omnivec("cancel", "latest", "--host", fake.address, "-n", "team")
+    assert "there is no run yet in namespace 'team'" in str(none.exception)
