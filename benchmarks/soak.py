@@ -60,7 +60,10 @@ def soak(artifact: Path, plan: Plan, output: Path, *, backend: str = "onnx") -> 
     contents = good_contents(encoder.modalities, plan.contents)
     vectors_ND = encode_contents(encoder, contents, desc="offline vectors")
     limits = RequestLimits(
-        queue_items=plan.queue_items, body_bytes=plan.body_bytes, bodies_bytes=4 * plan.body_bytes, items_per_request=64
+        queue_items=plan.queue_items,
+        body_bytes=plan.body_bytes,
+        bodies_bytes=4 * plan.body_bytes,
+        items_per_request=min(64, plan.queue_items),
     )
     with tempfile.TemporaryDirectory(prefix="soak-") as scratch:
         config = ServingConfig(artifact=artifact.resolve(), backend=usable, port=free_port(), limits=limits)

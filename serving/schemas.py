@@ -337,11 +337,10 @@ def _headers(status: int) -> dict[str, Any]:
 
 def described(envelope: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     """The answers for OpenAPI, those beside 200 in one envelope."""
-    errors = {
-        status: {"description": text, "model": envelope, "headers": _headers(status)}
-        for status, text in STATUSES.items()
-    }
-    return {200: {"headers": _headers(200)}, **errors}
+    answers: dict[int | str, dict[str, Any]] = {200: {"headers": _headers(200)}}
+    for status, text in STATUSES.items():
+        answers[status] = {"description": text, "model": envelope, "headers": _headers(status)}
+    return answers
 
 
 ASKED: dict[str, Any] = {

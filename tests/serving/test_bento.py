@@ -89,6 +89,7 @@ def test_requirements_are_those_of_the_wheel_in_exact_versions(tmp_path: Path) -
 
 
 @pytest.mark.minutes
+@pytest.mark.timeout(900)
 def test_a_bento_serves_where_nothing_of_the_checkout_is(
     tmp_path: Path, tiny_artifact: Path, png_bytes: bytes, ogg_bytes: bytes
 ) -> None:
