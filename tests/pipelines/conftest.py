@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,6 +10,24 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+
+@contextmanager
+def quick_frames() -> Iterator[None]:
+    """kfp looks at all frames at each call; for those without a file ``inspect`` goes through every module there is.
+
+    Beside the modules of a whole suite that takes a minute for a pipeline that compiles in one second.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inspect, "stack", partial(inspect.stack, 0))
+        patch.setattr(inspect, "getsourcefile", inspect.getfile)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick_frames() -> Iterator[None]:
+    with quick_frames():
+        yield
 
 
 def small_pipeline(*, fresh: bool = False) -> str:
@@ -43,12 +62,8 @@ def small_pipeline(*, fresh: bool = False) -> str:
 
 @pytest.fixture(scope="session")
 def compiled() -> dict[bool, str]:
-    """Small pipelines, by whether they take nothing from the cache.
-
-    kfp reads the source of every frame at each call without the patch: seconds, beside thousands of modules.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inspect, "stack", partial(inspect.stack, 0))
+    """Small pipelines, by whether they take nothing from the cache."""
+    with quick_frames():
         return {fresh: small_pipeline(fresh=fresh) for fresh in (False, True)}
 
 

@@ -1,8 +1,6 @@
 """The cluster section: all its problems at once, what steps inherit, and where it arrives in the compiled pipeline."""
 
-import inspect
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
@@ -57,18 +55,10 @@ FULL: dict[str, Any] = {
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def _frames_without_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    """kfp reads the source of every frame at each call: seconds, beside thousands of modules."""
-    monkeypatch.setattr(inspect, "stack", partial(inspect.stack, 0))
-
-
 @pytest.fixture(scope="module")
 def text() -> str:
     """A compiled pipeline of a section that says everything."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inspect, "stack", partial(inspect.stack, 0))
-        return compile_yaml(load("h200-base").model_copy(update={"cluster": ClusterConfig.parse(FULL)}))
+    return compile_yaml(load("h200-base").model_copy(update={"cluster": ClusterConfig.parse(FULL)}))
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,7 @@
 """The compiled pipeline, and submission to a cluster that is or is not there."""
 
-import inspect
 import json
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +25,6 @@ CLUSTER = [
     "cluster.steps.train.shared_memory=2Gi",
     "cluster.steps.train-finetune.gpus=2",
 ]
-
-
-@pytest.fixture(autouse=True)
-def _frames_without_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    """kfp reads the source of every frame at each call: seconds, beside thousands of modules."""
-    monkeypatch.setattr(inspect, "stack", partial(inspect.stack, 0))
 
 
 def steps_of(spec: dict[str, Any]) -> dict[str, Any]:
