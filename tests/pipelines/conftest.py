@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+STACK = inspect.stack  # as it is without the patch below, which may be asked for twice
+
 
 @contextmanager
 def quick_frames() -> Iterator[None]:
@@ -19,7 +21,7 @@ def quick_frames() -> Iterator[None]:
     Beside the modules of a whole suite that takes a minute for a pipeline that compiles in one second.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inspect, "stack", partial(inspect.stack, 0))
+        patch.setattr(inspect, "stack", partial(STACK, 0))
         patch.setattr(inspect, "getsourcefile", inspect.getfile)
         yield
 
