@@ -83,7 +83,7 @@ def export_onnx(encoder: UnifiedEncoder, directory: Path) -> dict[str, int]:
     sizes = {}
     for name, make in _graphs(encoder).items():
         path = directory / f"{name}.onnx"
-        to_onnx(make()).save(path, external_data=False)
+        without_traces(to_onnx(make())).save(path, external_data=False)
         onnx.checker.check_model(str(path))
         sizes[name] = path.stat().st_size
     return sizes
@@ -103,6 +103,19 @@ def to_onnx(graph: Graph) -> torch.onnx.ONNXProgram:
             verbose=False,
         )
     assert program is not None
+    return program
+
+
+def without_traces(program: torch.onnx.ONNXProgram) -> torch.onnx.ONNXProgram:
+    """The program without the lines of code that its nodes come from.
+
+    They name the files of this machine, so that the same model would have another digest when exported elsewhere.
+    """
+    for graph in (program.model.graph, *(function.graph for function in program.model.functions.values())):
+        for node in graph.all_nodes():
+            node.metadata_props.clear()
+            for value in node.outputs:
+                value.metadata_props.clear()
     return program
 
 

@@ -56,4 +56,5 @@ def build_reference(
 def _row(index: int, content: Content, vector_D: NDArray[np.float32], encoder: TokenCounter | None) -> dict[str, Any]:
     tokens = encoder.count_tokens(content) if encoder else {}
     row = features(Served(content, f"reference-{index}", tokens, vector_D))
+    row["time"] = None  # of no time, so that the same model always gives the same file, and the same digest
     return row if encoder else {**row, **dict.fromkeys(name for name in row if name.endswith("_tokens"))}

@@ -113,3 +113,12 @@ def test_activations_are_in_place_again_after_the_export(tiny_encoder) -> None:
     with _out_of_place(tiny_encoder):
         assert not any(m.inplace for m in inplace)
     assert all(m.inplace for m in inplace)
+
+
+def test_graphs_name_no_file_of_this_machine(exported: Path) -> None:
+    from model.unified.onnx_export import _graphs, to_onnx
+
+    table = to_onnx(_graphs(load_encoder(exported))["table"]())  # type: ignore[arg-type]
+    assert ".py" in str([node.metadata_props for node in table.model.graph]), "vacuous: nothing to remove"
+    for path in (exported / "onnx").glob("*.onnx"):
+        assert b".py" not in path.read_bytes(), f"{path.name} holds lines of code with their files"

@@ -46,3 +46,10 @@ def test_vectors_that_do_not_fit_are_refused(vectors: np.ndarray, tmp_path: Path
     with pytest.raises(DataError):
         build_reference(CONTENTS, vectors.astype(np.float32), tmp_path / "r.parquet")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_same_contents_give_the_same_file(tmp_path: Path) -> None:
+    vectors = np.eye(4, 8, dtype=np.float32)
+    first, second = (build_reference(CONTENTS, vectors, tmp_path / name, encoder=Tokens()) for name in "ab")
+    assert first.read_bytes() == second.read_bytes()
+    assert build_reference(CONTENTS, vectors[::-1], tmp_path / "c").read_bytes() != first.read_bytes()
