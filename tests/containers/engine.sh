@@ -46,13 +46,16 @@ start_engine() {
     wait_for 60 docker -H "$socket" version || { tail -20 "$here/dockerd.log" >&2; return 1; }
 }
 
+answers() {  # whether the registry does
+    python3 -c "import urllib.request as u; u.urlopen('http://$address/v2/')" 2>/dev/null
+}
+
 start_registry() {
-    alive registry docker-registry && return
+    alive registry docker-registry && answers && return
     sed -e "s|DIRECTORY|$here/registry|" -e "s|ADDRESS|$address|" registry.yml >"$here/registry.yml"
     setsid docker-registry serve "$here/registry.yml" >"$here/registry.log" 2>&1 &
     echo $! >"$here/registry.pid"
-    wait_for 20 python3 -c "import urllib.request as u; u.urlopen('http://$address/v2/')" \
-        || { tail -20 "$here/registry.log" >&2; return 1; }
+    wait_for 20 answers || { tail -20 "$here/registry.log" >&2; return 1; }
 }
 
 stop() {  # NAME PATTERN
