@@ -151,7 +151,8 @@ def our_service(setting: Setting, backend: Backend) -> Iterator[Service]:
         artifact=setting.exported.resolve(),
         backend=backend,
         port=free_port(),
-        threads=setting.threads,
+        compute_workers=setting.threads,
+        threads=1,
         capture=CaptureConfig(directory=directory / "captures"),
     )
     with environment(setting), running(config, directory) as server:

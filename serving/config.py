@@ -25,7 +25,7 @@ class RequestLimits(Config):
     body_bytes: int = Field(default=64_000_000, gt=0)
     items_per_request: int = Field(default=64, gt=0)
     batch_tokens: int = Field(
-        default=1024,
+        default=512,
         gt=0,
         description="padded tokens that one compute call may hold; on processors more of them only make others wait",
     )
@@ -117,10 +117,12 @@ class ServingConfig(Config):
     backend: Backend = "onnx"
     dtype: Precision = Field(default="float32", description="of the torch backend: float32 or bfloat16")
     device: Device = Field(default="auto", description="of the torch backend: auto takes a GPU where there is one")
-    threads: int = Field(
-        default=0, ge=0, description="of one computation; 0 takes the cores, shared by compute_workers"
+    threads: int = Field(default=0, ge=0, description="of one computation; 0 shares the cores among compute_workers")
+    compute_workers: int = Field(
+        default=0,
+        ge=0,
+        description="batches that are computed at a time; 0 is one on each core by ONNX Runtime, one by torch",
     )
-    compute_workers: int = Field(default=1, gt=0, description="batches that are computed at a time")
     modalities: frozenset[Modality] | None = Field(default=None, description="towers to load; null loads all")
     host: str = "127.0.0.1"
     port: int = Field(default=DEFAULT_PORT, ge=1, le=65535)

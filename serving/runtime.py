@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from serving.capture import Capture
 from serving.config import ServingConfig
-from serving.cores import usable_cores
+from serving.cores import Sharing, share_cores, usable_cores
 from serving.embedder import Embedder
 from serving.engine import Engine, default_dimension, load_engine
 from serving.fetch import Fetcher
@@ -64,6 +64,11 @@ class Runtime:
             await asyncio.to_thread(self.capture.close)
 
 
+def sharing_of(config: ServingConfig) -> Sharing:
+    """How the configured computations share the cores of this process."""
+    return share_cores(config.backend, workers=config.compute_workers, threads=config.threads, cores=usable_cores())
+
+
 def load_from_config(config: ServingConfig) -> Engine:
     """The engine of the configured artifact."""
     return load_engine(
@@ -72,7 +77,7 @@ def load_from_config(config: ServingConfig) -> Engine:
         modalities=config.modalities,
         dtype=config.dtype,
         device=config.device,
-        threads=config.threads or max(1, usable_cores() // config.compute_workers),
+        threads=sharing_of(config).threads,
     )
 
 
@@ -92,7 +97,7 @@ def open_runtime(config: ServingConfig, load: Load = load_from_config) -> Runtim
         engine,
         config.limits,
         prepare_workers=config.prepare_workers,
-        compute_workers=config.compute_workers,
+        compute_workers=sharing_of(config).workers,
         capture=capture,
     )
     log.info(

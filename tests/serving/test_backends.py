@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.artifact import load_encoder
+from model.artifact import Backend, load_encoder
 from model.content import Content, Modality
 from model.encoding import encode_contents
 from model.errors import ConfigError
 from serving.config import ServingConfig
-from serving.cores import usable_cores
+from serving.cores import share_cores, usable_cores
 from serving.engine import Engine
 from serving.runtime import load_from_config
 
@@ -79,7 +79,7 @@ def test_bfloat16_is_served_and_is_not_float32(tiny_artifact: Path) -> None:
         ({"backend": "onnx-int8", "device": "cuda"}, "needs backend 'torch'"),
         ({"backend": "torch", "dtype": "float16"}, "float32"),
         ({"backend": "tensorrt"}, "onnx-int8"),
-        ({"compute_workers": 0}, "compute_workers"),
+        ({"compute_workers": -1}, "compute_workers"),
     ],
 )
 def test_choices_that_do_not_fit_are_refused_before_loading(
@@ -106,3 +106,23 @@ def test_cores_are_those_of_the_quota(tmp_path: Path, quota: str, cores: int | N
     everything = usable_cores(tmp_path / "missing")
     assert everything >= 1
     assert usable_cores(tmp_path / "cpu.max") == (cores or everything)
+
+
+@pytest.mark.parametrize(
+    ("backend", "workers", "threads", "cores", "expected"),
+    [
+        ("onnx", 0, 0, 2, (2, 1)),
+        ("onnx-int8", 0, 0, 1, (1, 1)),
+        ("onnx", 0, 0, 64, (8, 8)),
+        ("onnx", 0, 2, 8, (4, 2)),
+        ("onnx", 0, 4, 2, (1, 4)),
+        ("onnx", 1, 0, 4, (1, 4)),
+        ("torch", 0, 0, 4, (1, 4)),
+        ("torch", 2, 0, 4, (2, 2)),
+    ],
+)
+def test_computations_share_the_cores(
+    backend: Backend, workers: int, threads: int, cores: int, expected: tuple[int, int]
+) -> None:
+    sharing = share_cores(backend, workers=workers, threads=threads, cores=cores)
+    assert (sharing.workers, sharing.threads) == expected
