@@ -44,6 +44,11 @@ def _trainjob(config: RunConfig) -> list[str]:
         )
     if launcher.gpus:
         found.append(f"the step that launches a TrainJob only waits, and asks for {launcher.gpus} GPU(s) of its own")
+    if (wanted.priority or config.cluster.priority) and not (wanted.queue or config.cluster.queue):
+        found.append(
+            "a priority is heeded by Kueue alone, which takes a job without a queue only where the namespace has a "
+            "LocalQueue named 'default': set cluster.queue"
+        )
     if config.cluster.home_claim and "claim" in wanted.model_fields_set and wanted.claim != config.cluster.home_claim:
         found.append(
             f"the nodes of a TrainJob mount {wanted.claim!r} and the steps {config.cluster.home_claim!r}: they have to "

@@ -177,6 +177,7 @@ class ClusterConfig(Config):
         config_maps: ConfigMaps, likewise.
         security: user and group of the processes; null leaves them to the image and the cluster.
         queue: Kueue's LocalQueue for the TrainJobs, whose nodes then start together or not at all.
+        priority: Kueue's WorkloadPriorityClass for the TrainJobs; one may make those of a lower value end and wait.
         gpu_nodes: where steps with GPUs and the nodes of TrainJobs go, besides what they ask for themselves.
         default: resources of a step without an entry of its own.
         steps: by step name (``train-finetune``) or component name (``train``); both apply, the step's on top.
@@ -201,6 +202,7 @@ class ClusterConfig(Config):
     config_maps: tuple[Mounted, ...] = ()
     security: Security | None = Security()
     queue: Name | None = None
+    priority: Name | None = None
     gpu_nodes: Placement = Placement()
     default: Resources = Resources()
     steps: dict[StepName, Resources] = Field(default_factory=dict)

@@ -53,7 +53,7 @@ def pipeline_config(cluster: ClusterConfig | None) -> Any:
 
 
 def launched(launch: LaunchConfig, cluster: ClusterConfig | None, image: Callable[[str], str]) -> LaunchConfig:
-    """A TrainJob on the volume, the nodes and in the queue of the cluster section, where it names none of its own."""
+    """A TrainJob on the volume, the nodes and in the queue of the cluster section, where it names none itself."""
     if cluster is None or launch.backend != "trainjob":
         return launch
     nodes = cluster.on_gpu_nodes(Resources()) if launch.trainjob.gpus != 0 else Resources()
@@ -62,6 +62,7 @@ def launched(launch: LaunchConfig, cluster: ClusterConfig | None, image: Callabl
         "claim": cluster.home_claim,
         "mount": HOME_MOUNT if cluster.home_claim else None,
         "queue": cluster.queue,
+        "priority": cluster.priority,
         "pull_secrets": cluster.pull_secrets,
         "node_selector": nodes.node_selector,
         "tolerations": [_toleration(entry, "tolerationSeconds") for entry in nodes.tolerations],

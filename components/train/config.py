@@ -29,6 +29,9 @@ class TrainJobConfig(Config):
     tolerations: tuple[dict[str, str | int], ...] = Field((), description="as in a PodSpec")
     pull_secrets: tuple[str, ...] = ()
     queue: str | None = Field(None, description="LocalQueue of Kueue, which starts all nodes together or none")
+    priority: str | None = Field(
+        None, description="WorkloadPriorityClass of Kueue: a job may make one of a lower value save, end and wait"
+    )
 
 
 class LaunchConfig(Config):

@@ -28,6 +28,7 @@ OUTPUTS = ("output", "report")
 LOOK_EVERY_SECONDS = 2.0
 MODULE = "components.train.worker"
 QUEUE = "kueue.x-k8s.io/queue-name"
+PRIORITY = "kueue.x-k8s.io/priority-class"
 
 
 def train_in_cluster(config: TrainConfig, *, sinks: Sequence[Any] = (), **paths: Path | None) -> dict[str, float]:
@@ -120,7 +121,7 @@ def trainer_of(launch: LaunchConfig, image: str, job: Job) -> Any:
 
 
 def options_of(wanted: TrainJobConfig) -> list[Any]:
-    """The shared volume, shared memory, nodes, account, deadline and queue of the job."""
+    """The shared volume, shared memory, nodes, account, deadline, queue and priority of the job."""
     from kubeflow.trainer import options
 
     mounts = [{"name": "home", "mountPath": wanted.mount}, {"name": "shm", "mountPath": "/dev/shm"}]  # noqa: S108
@@ -139,8 +140,9 @@ def options_of(wanted: TrainJobConfig) -> list[Any]:
     jobs = options.JobSetSpecPatch(replicated_jobs=[options.ReplicatedJobPatch(name="node", template=template)])
     patch = options.TrainingRuntimeSpecPatch(template=options.JobSetTemplatePatch(spec=jobs))
     seconds = max(1, round(60 * wanted.timeout_minutes))
-    queued = [options.Labels({QUEUE: wanted.queue})] if wanted.queue else []
-    return [options.RuntimePatch(training_runtime_spec=patch), options.ActiveDeadlineSeconds(seconds), *queued]
+    labels = {name: value for name, value in ((QUEUE, wanted.queue), (PRIORITY, wanted.priority)) if value}
+    labelled = [options.Labels(labels)] if labels else []
+    return [options.RuntimePatch(training_runtime_spec=patch), options.ActiveDeadlineSeconds(seconds), *labelled]
 
 
 def _follow(nodes: Nodes, wanted: TrainJobConfig, history: History, sinks: Sequence[Any]) -> str | None:

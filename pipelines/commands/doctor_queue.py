@@ -16,7 +16,7 @@ HIDDEN = "not visible to you, so not checked"
 
 
 def queue(api: Any, config: RunConfig, namespace: str) -> Iterator[Check]:
-    """The recipe's LocalQueue, and whether the quota behind it is large enough for one TrainJob.
+    """The recipe's LocalQueue, whether the quota behind it is large enough for one TrainJob, and the job's priority.
 
     Args:
         api: client of the Kubernetes API.
@@ -38,6 +38,7 @@ def queue(api: Any, config: RunConfig, namespace: str) -> Iterator[Check]:
     yield Check("queue", not stopped, f"{name}: {stopped or 'there'}", way_out)
     if config.launch.backend == "trainjob" and behind:
         yield _quota(api, config, behind)
+        yield from _priority(api, config)
 
 
 def needed(config: RunConfig) -> dict[str, float]:
@@ -91,6 +92,19 @@ def _quota(api: Any, config: RunConfig, behind: str) -> Check:
     said = "; ".join(problems) or stopped or f"large enough for a TrainJob ({asked})"
     way_out = way_out if problems else f"'kubectl describe clusterqueue {behind}' says more"
     return Check("quota", not problems and not stopped, f"ClusterQueue {behind}: {said}", way_out)
+
+
+def _priority(api: Any, config: RunConfig) -> Iterator[Check]:
+    name = launched(config.launch, config.cluster, partial(image_of, config)).trainjob.priority
+    if name is None:
+        return
+    status, found = _newest(api, f"workloadpriorityclasses/{name}")
+    said = HIDDEN if status == 403 else f"value {found.get('value')}" if status == 200 else str(found)
+    way_out = (
+        f"make the WorkloadPriorityClass {name!r} (infra/components/kueue), or leave cluster.priority empty; "
+        "until then the job waits for ever"
+    )
+    yield Check("priority", status in (200, 403), f"{name}: {said}", way_out)
 
 
 def _newest(api: Any, path: str) -> tuple[int, Any]:

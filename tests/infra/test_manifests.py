@@ -93,7 +93,8 @@ def test_the_schemas_refuse_what_is_wrong(kind: str, path: tuple[str | int, ...]
 
 def test_a_trainjob_as_the_step_makes_it_fits_the_schema(tmp_path: Path) -> None:
     """Through the SDK and HTTP, with the runtime of this repository."""
-    job = {"mount": str(tmp_path), "gpus": 8, "queue": "omnivec-training", "claim": "omnivec-state"}
+    job = {"mount": str(tmp_path), "gpus": 8, "claim": "omnivec-state"}
+    job |= {"queue": "omnivec-training", "priority": "omnivec-urgent"}
     given = {"stage": config(1).stage.model_dump(mode="json"), "launch": {"backend": "trainjob", "nodes": 4}}
     launch = TrainConfig.parse({**given, "launch": {**given["launch"], "trainjob": job}}).launch
     with Cluster(tmp_path, command=["true"]) as cluster:
@@ -118,6 +119,7 @@ def test_the_recipe_for_several_nodes_is_at_home_in_prod() -> None:
         f"PersistentVolumeClaim/{job.claim}",
         f"LocalQueue/{cluster.queue}",
         f"ClusterTrainingRuntime/{job.runtime}",
+        f"WorkloadPriorityClass/{cluster.priority}",
     ]
     assert set(wanted) <= set(things)
     address = urlsplit(cluster.tracking_uri or "")

@@ -37,6 +37,7 @@ FULL: dict[str, Any] = {
     ],
     "config_maps": [{"name": "ca", "mount": "/etc/site", "steps": ["init_model", "validate"]}],
     "queue": "train",
+    "priority": "urgent",
     "gpu_nodes": {
         "node_selector": {"pool": "h200"},
         "tolerations": [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}],
@@ -225,7 +226,8 @@ def test_a_trainjob_goes_where_the_section_says() -> None:
     tasks = graph.pipeline.pipeline_spec.components["comp-exit-handler-1"].dag.tasks
     document = yaml.safe_load(tasks["train"].inputs.parameters["config"].runtime_value.constant.string_value)
     job = document["launch"]["trainjob"]
-    assert (job["image"], job["queue"], job["pull_secrets"]) == ("nodes@sha256:1", "train", ["pull"])
+    assert (job["image"], job["pull_secrets"]) == ("nodes@sha256:1", ["pull"])
+    assert (job["queue"], job["priority"]) == ("train", "urgent")
     assert job["claim"] == "omnivec-state", "what the recipe names itself stays"
     assert job["node_selector"] == {"pool": "h200"}
     assert job["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
@@ -243,6 +245,8 @@ def test_advice() -> None:
                     "cluster.steps.train={timeout_minutes: 60, gpus: 1}",
                     "cluster.steps.train-distill={gpus: 1}",
                     "launch.trainjob.claim=other",
+                    "cluster.queue=null",
+                    "cluster.priority=urgent",
                 ],
             )
         )
@@ -252,6 +256,7 @@ def test_advice() -> None:
         "raise cluster.steps.train.timeout",
         "mount 'other'",
         "only waits",
+        "heeded by Kueue alone",
     ):
         assert expected in said
     assert "starts from nothing" in advice(load("debug", [f"cluster.image={DIGEST}", "cluster.retries=1"]))[0]

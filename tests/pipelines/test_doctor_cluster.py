@@ -21,10 +21,12 @@ NAMESPACE = "/api/v1/namespaces/team"
 H200 = {"nvidia.com/gpu": "8", "cpu": "192", "memory": "2000Gi"}
 KUEUE = "/apis/kueue.x-k8s.io/v1beta2"
 LOCAL, BEHIND = f"{KUEUE}/namespaces/team/localqueues/train", f"{KUEUE}/clusterqueues/gpus"
+URGENT = f"{KUEUE}/workloadpriorityclasses/urgent"
 INACTIVE = {"type": "Active", "status": "False", "message": "no such queue"}
 ROOM = {"cpu": "400", "memory": "4Ti", "gpu": 32}
 RECIPE = [
     "cluster.queue=train",
+    "cluster.priority=urgent",
     "cluster.pull_secrets=[pull]",
     "cluster.secrets=[{name: mlflow, env: {MLFLOW_TRACKING_TOKEN: token}}]",
     "cluster.config_maps=[{name: site, mount: /etc/site}]",
@@ -76,6 +78,7 @@ def ready() -> dict[str, Any]:
         "/apis/trainer.kubeflow.org/v1alpha1/clustertrainingruntimes/omnivec-torch-gpu": {},
         LOCAL: {"spec": {"clusterQueue": "gpus"}, "status": {"conditions": [{"type": "Active", "status": "True"}]}},
         BEHIND: {"spec": {"resourceGroups": [quotas(cpu="400", memory="4Ti", gpu=32)]}},
+        URGENT: {"value": 1000},
         "/api/v1/nodes": {"items": [*gpus, node("cpu-0", {"cpu": "32", "memory": "128Gi"})]},
     }
 
@@ -109,6 +112,7 @@ def test_a_cluster_that_is_ready_passes(cluster, tmp_path, monkeypatch) -> None:
         "runtime",
         "fits",
         "quota",
+        "priority",
     }
     said = "\n".join(check.found for check in checks)
     assert "8 x nvidia.com/gpu, 96 cpu, 768 GiB, pool=h200: 4 of 5 nodes (for TrainJob), 4 needed" in said
@@ -151,6 +155,7 @@ LOST = [
     ),
     (without(LOCAL), "queue", "not found", "LocalQueue"),
     (put(LOCAL, {"status": {"conditions": [INACTIVE]}}), "queue", "takes no job: no such queue", "describe -n team"),
+    (without(URGENT), "priority", "urgent: urgent not found", "make the WorkloadPriorityClass 'urgent'"),
     (without(BEHIND), "quota", "ClusterQueue gpus: gpus not found", "make the ClusterQueue"),
     (
         put(BEHIND, {"spec": {"resourceGroups": [quotas(cpu="400", memory="2Ti", gpu=8)]}}),

@@ -3,7 +3,7 @@
 from typing import Any
 
 from components.train.config import TrainJobConfig
-from components.train.trainjob import QUEUE, options_of
+from components.train.trainjob import PRIORITY, QUEUE, options_of
 
 
 def job_of(wanted: TrainJobConfig) -> dict[str, Any]:
@@ -22,13 +22,17 @@ def pod_of(spec: dict[str, Any]) -> dict[str, Any]:
     return job["template"]["spec"]["template"]["spec"]
 
 
-def test_nodes_tolerations_queue_and_secrets_are_in_the_job() -> None:
+def test_nodes_tolerations_queue_priority_and_secrets_are_in_the_job() -> None:
     toleration = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
     wanted = TrainJobConfig(
-        node_selector={"pool": "h200"}, tolerations=(toleration,), queue="train", pull_secrets=("pull",)
+        node_selector={"pool": "h200"},
+        tolerations=(toleration,),
+        queue="train",
+        priority="urgent",
+        pull_secrets=("pull",),
     )
     spec = job_of(wanted)
-    assert spec["metadata"]["labels"][QUEUE] == "train"
+    assert spec["metadata"]["labels"] == {QUEUE: "train", PRIORITY: "urgent"}
     pod = pod_of(spec)
     assert pod["nodeSelector"] == {"pool": "h200"}
     assert pod["tolerations"] == [toleration]
@@ -38,4 +42,4 @@ def test_nodes_tolerations_queue_and_secrets_are_in_the_job() -> None:
 def test_what_is_not_asked_for_is_left_to_the_runtime() -> None:
     spec = job_of(TrainJobConfig())
     assert not {"nodeSelector", "tolerations", "imagePullSecrets"} & set(pod_of(spec))
-    assert QUEUE not in str(spec)
+    assert "kueue" not in str(spec)
