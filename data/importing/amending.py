@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data.importing.config import ImportConfig
+from data.importing.finished import link
 from data.importing.pieces import ROWS, Refusals, Summary, finish_part, part_path
 from data.importing.rows import Cut, Reader
 from data.probe_store import DIRECTORY, MEDIA, probes_of
@@ -77,10 +78,7 @@ def _copy(source: Path, number: int, attempt: Path, new: int) -> None:
     sidecars = attempt / DIRECTORY
     sidecars.mkdir(exist_ok=True)
     for one, other in ((old, path), (source / DIRECTORY / old.name, sidecars / path.name)):
-        try:
-            os.link(one, other)
-        except OSError:
-            shutil.copyfile(one, other)
+        link(one, other)
 
 
 def _without(

@@ -69,10 +69,13 @@ def prepare(
     number = 1 + max((int(path.stem.rsplit("-", 1)[-1]) for path in kept), default=-1)
     total = Summary()
     reasons: Counter[str] = Counter()
+    whole: dict[str, list[str]] = {}
     with Refusals(work / ROWS) as refusals:
         for piece in range(pieces):
             folder = settled(work, piece)
             found = Summary.read(folder)
+            if folder == piece_directory(work, piece):
+                whole[str(piece)] = [f"{name}-{number + place:05d}.parquet" for place in range(len(found.parts))]
             for place, part in enumerate(found.parts):
                 target = f"{name}-{number:05d}.parquet"
                 path = part_path(folder, place)
@@ -96,8 +99,10 @@ def prepare(
     moved = {target for _, target in moves}
     old = {path.name for path in own_shards(output, name)} - set(shards)
     gone = [f"{DIRECTORY}/{one}" for one in sorted(old)] + sorted(old) + [quarantine]
-    entry = _entry(total, reasons, shards, before, facts)
-    write_json(work / COMMIT, {"moves": moves, "removals": [g for g in gone if g not in moved], "entry": entry})
+    rest = {"removals": [g for g in gone if g not in moved], "entry": _entry(total, reasons, shards, before, facts)}
+    if job.config.mapping.has_media:
+        rest["kept"] = {"pieces": whole, "quarantine": file_digest(work / ROWS) if refusals.count else None}
+    write_json(work / COMMIT, {"moves": moves, "joins": before is not None, **rest})
 
 
 def _entry(

@@ -2,12 +2,13 @@
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from data.importing.config import ImportConfig
 from data.importing.drafts import DraftContent, DraftPart, draft
-from data.importing.places import Access, stored
+from data.importing.looks import Medium as Look
+from data.importing.places import Access, Fetched, stored
 from data.importing.refusal import Refused
 from data.importing.rows import Row, Stored
 from data.probes import Probe, probe_media
@@ -36,12 +37,17 @@ class Made:
 
 
 class Maker:
-    """Makes records of one import. Rows that follow each other and share a medium fetch and probe it once."""
+    """Makes records of one import. Rows that follow each other and share a medium fetch and probe it once.
+
+    Attributes:
+        note: is told what each fetched medium looked like.
+    """
 
     def __init__(self, config: ImportConfig, access: Access) -> None:
         self.config = config
         self.access = access
-        self._recent: OrderedDict[tuple[Modality, str], tuple[str, Medium]] = OrderedDict()
+        self.note: Callable[[Look], None] = lambda _: None
+        self._recent: OrderedDict[tuple[Modality, str], tuple[str, Medium, Look | None]] = OrderedDict()
 
     def __call__(self, row: Row) -> Made:
         """The record of a row.
@@ -90,28 +96,41 @@ class Maker:
         value = part.value
         key = (part.modality, str(value.place) if isinstance(value, Stored) else value)
         if key in self._recent:
-            return self._recent[key]
-        data = self._fetched(part)
-        if not data:
-            raise Refused("media_empty", f"{key[1]!r} has no bytes")
+            digest, medium, look = self._recent[key]
+            self._noted(look)
+            return digest, medium
+        data, seen = self._fetched(part)
         digest = media_digest(data)
-        probe = probe_media(digest, part.modality.value, data, self.config.limits)
-        if probe.code is not None:
-            raise Refused(probe.code, f"{key[1]!r}: {probe.message}")
+        look = None if seen is None else Look(key[1], seen, digest, refused=True)
+        try:
+            if not data:
+                raise Refused("media_empty", f"{key[1]!r} has no bytes")
+            probe = probe_media(digest, part.modality.value, data, self.config.limits)
+            if probe.code is not None:
+                raise Refused(probe.code, f"{key[1]!r}: {probe.message}")
+            look = None if look is None else look._replace(refused=False)
+        finally:
+            self._noted(look)
         medium = Medium(part.modality, data, probe)
         if len(data) <= RECENT_BYTES:
-            self._recent[key] = (digest, medium)
+            self._recent[key] = (digest, medium, look)
             if len(self._recent) > RECENT:
                 self._recent.popitem(last=False)
         return digest, medium
 
-    def _fetched(self, part: DraftPart) -> bytes:
-        most = self.config.limits.max_media_bytes
+    def _noted(self, look: Look | None) -> None:
+        if look is not None:
+            self.note(look)
+
+    def _fetched(self, part: DraftPart) -> Fetched:
+        most, value = self.config.limits.max_media_bytes, part.value
         try:
-            if isinstance(part.value, Stored):
-                return stored(self.access, part.value, most)
-            return self.access.read(part.value, most)
+            if isinstance(value, Stored):
+                return Fetched(stored(self.access, value, most), None)
+            return self.access.fetch(value, most)
         except Refused as refused:
+            if refused.look is not None and isinstance(value, str):
+                self.note(Look(value, refused.look, None, refused=True))
             if refused.reason == "too_large":
                 raise Refused(f"{part.modality}_too_large", refused.message) from refused
             raise

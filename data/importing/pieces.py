@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.importing.config import ImportConfig
+from data.importing.looks import LOOKS, Looked
 from data.importing.making import Made, Maker
 from data.importing.readers.requeue import SCHEMA as REFUSED
 from data.importing.refusal import Refused
@@ -90,7 +91,12 @@ def import_piece(config: ImportConfig, reader: Reader, maker: Maker, cut: Cut, t
     attempt = target.parent.parent / "attempts" / f"{target.name}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     attempt.mkdir(parents=True)
     try:
-        with Refusals(attempt / ROWS) as refusals, Parts(attempt, config, int(target.name), ids=ids) as parts:
+        with (
+            Refusals(attempt / ROWS) as refusals,
+            Looked(attempt / LOOKS) as looked,
+            Parts(attempt, config, int(target.name), ids=ids) as parts,
+        ):
+            maker.note = looked.add
             rows = 0
             for row in reader.read(cut):
                 rows += 1

@@ -11,17 +11,26 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from data.importing.config import Places, Unpacking
+from data.importing.looks import ABSENT, local_look, remote_look
 from data.importing.readers.packed import Unpacked
 from data.importing.refusal import Refused
 from data.importing.rows import Stored
+from data.importing.steady import PERMANENT, persist, steady
 from model.errors import DataError
 
+T = TypeVar("T")
 LOCAL = ("", "file")
-PERMANENT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+
+
+class Fetched(NamedTuple):
+    """A medium, and what it looked like before it was read; ``None`` where it stands in the row itself."""
+
+    data: bytes
+    look: str | None
 
 
 def is_remote(place: str) -> bool:
@@ -55,7 +64,11 @@ class Access:
         weakref.finalize(self, self._files.close)
 
     def read(self, value: str, most: int) -> bytes:
-        """Bytes of a path or URI of a row.
+        """Bytes of a path or URI of a row; as :meth:`fetch`."""
+        return self.fetch(value, most).data
+
+    def fetch(self, value: str, most: int) -> Fetched:
+        """Bytes of a path or URI of a row, and its look.
 
         Args:
             value: as it stands in the row.
@@ -65,12 +78,37 @@ class Access:
             Refused: it may not be read, is not there, or has more.
         """
         if value.startswith("data:"):
-            return _inline(value, most)
+            return Fetched(_inline(value, most), None)
         place = self.place(value)
         if is_remote(place):
             self._allow(place)
             return self._retrying(place, lambda: self._remote(place, most))
-        return _local(self._confined(place), place, most)
+        look = _look_at(place)
+        try:
+            return Fetched(_local(self._confined(place), place, most), look)
+        except Refused as refused:
+            refused.look = look
+            raise
+
+    def look(self, value: str) -> str:
+        """What a medium that was fetched once looks like now.
+
+        Raises:
+            DataError: its file system cannot be asked.
+        """
+        place = self.place(value)
+        if not is_remote(place):
+            return _look_at(place)
+        try:
+            self._allow(place)
+            return self._retrying(place, lambda: self._remote_look(place))
+        except Refused as refused:
+            if refused.look is None:
+                raise DataError(
+                    f"whether {place} is as it was imported cannot be found out ({refused.message}): try again when "
+                    "it can be reached, or give --fresh"
+                ) from refused
+            return refused.look
 
     def unpacked(self, place: str, packing: str) -> Unpacked:
         """A compressed file of the source, at whatever place it was left; the one before is closed.
@@ -123,8 +161,18 @@ class Access:
             with local_path(place).open("rb") as file:
                 yield file
             return
-        with self.system(place).open(place, "rb") as file:
+        system = self.system(place)
+        with steady(place, self.places.retries, lambda: system.open(place, "rb")) as file:
             yield file
+
+    def ask(self, place: str, question: Callable[[Any], Any]) -> Any:
+        """What the file system of a remote place answers, asked again when it does not.
+
+        Raises:
+            DataError: not allowed, or it does not answer.
+        """
+        system = self.system(place)
+        return persist(place, self.places.retries, lambda: question(system))
 
     def system(self, place: str) -> Any:
         """File system of a remote place.
@@ -166,8 +214,24 @@ class Access:
                 f"places.hosts {list(self.places.hosts) or 'none'}",
             )
 
-    def _remote(self, place: str, most: int) -> bytes:
+    def _remote(self, place: str, most: int) -> Fetched:
         system = self._system(urlsplit(place).scheme)
+        with self._stream(system, place) as file:
+            look = _look_of(file, system, place)
+            data = bytes(file.read(most + 1))
+        if len(data) > most:
+            raise Refused("too_large", f"{place!r} has more than the {most} bytes that are accepted", look)
+        return Fetched(data, look)
+
+    def _remote_look(self, place: str) -> str:
+        system = self._system(urlsplit(place).scheme)
+        if not place.startswith("http"):
+            return remote_look(system.info(place))
+        with self._stream(system, place) as file:  # of its body nothing is read
+            return _look_of(file, system, place)
+
+    @contextmanager
+    def _stream(self, system: Any, place: str) -> Iterator[Any]:
         # Without blocks an HTTP body is a stream, of which no more is read than asked for. A size, whichever, saves the
         # question for it, which takes every failure for a missing file.
         options = {"block_size": 0, "size": 1} if place.startswith("http") else {}
@@ -177,17 +241,16 @@ class Access:
                 raise Refused(
                     "fetch_failed", f"{place!r} answers {response.status}; redirects are not followed: give the target"
                 )
-            data = bytes(file.read(most + 1))
-        return _within(data, place, most)
+            yield file
 
-    def _retrying(self, place: str, fetch: Callable[[], bytes]) -> bytes:
+    def _retrying(self, place: str, fetch: Callable[[], T]) -> T:
         for attempt in range(self.places.retries + 1):
             try:
                 return fetch()
             except Refused:
                 raise
             except PERMANENT as error:
-                raise Refused("path_missing", f"{place!r} cannot be opened: {error}") from error
+                raise Refused("path_missing", f"{place!r} cannot be opened: {error}", ABSENT) from error
             except Exception as error:  # each file system has errors of its own
                 if attempt == self.places.retries:
                     raise Refused(
@@ -208,6 +271,21 @@ class Access:
                 "add its directory to places.roots if it may be read",
             )
         return path
+
+
+def _look_at(place: str) -> str:
+    try:
+        return local_look(local_path(place))
+    except ValueError:  # no URI
+        return ABSENT
+
+
+def _look_of(file: Any, system: Any, place: str) -> str:
+    """Look of a remote file that has been opened, which has asked for most of it already."""
+    response = getattr(file, "r", None)
+    return remote_look(
+        response.headers if response is not None else getattr(file, "details", None) or system.info(place)
+    )
 
 
 def stored(access: Access, value: Stored, most: int) -> bytes:

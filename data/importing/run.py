@@ -5,13 +5,14 @@ import json
 import shutil
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from data.engine import EngineConfig, start
 from data.importing.config import ImportConfig
 from data.importing.drafts import has_column
+from data.importing.finished import changed_pieces, forget_changed, restore
 from data.importing.finishing import prepare, remaining, without_duplicates
 from data.importing.readers.open import open_source
 from data.importing.readers.requeue import quarantine_files
@@ -71,16 +72,16 @@ def run_import(
     output = output.absolute()
     with only_one(output):
         work = work_directory(output, config.name)
-        if (work / COMMIT).is_file():  # an import that was interrupted in its last step
-            done = commit(output, work, config.name)
-            if not fresh and quarantine is None and done["config"] == config.digest():
-                return Imported(done)
+        ended = (work / COMMIT).is_file()
+        if ended:  # an import that was interrupted in its last step
+            commit(output, work, config.name)
         if fresh:
             discard(work)
         work.mkdir(parents=True, exist_ok=True)
         requeue = None if quarantine is None else tuple(quarantine_files(quarantine.absolute(), config.name))
         job = Job(config=config, home=home.absolute(), work=work, requeue=requeue)
-        return _run(job, output, engine or EngineConfig(), fresh=fresh)
+        found = _run(job, output, engine or EngineConfig(), fresh=fresh)
+        return replace(found, before=found.before and not ended)
 
 
 def _run(job: Job, output: Path, engine: EngineConfig, *, fresh: bool) -> Imported:
@@ -88,20 +89,26 @@ def _run(job: Job, output: Path, engine: EngineConfig, *, fresh: bool) -> Import
     began = time.monotonic()
     start(engine)
     requeue = None if job.requeue is None else list(job.requeue)
-    reader, _ = open_source(config, home=job.home, work=work, requeue=requeue)
+    reader, access = open_source(config, home=job.home, work=work, requeue=requeue)
     before = read_report(output)["sources"].get(config.name)
     joins = requeue is not None and before is not None and _lies_in(requeue[0], output)
     plan = _plan(config, reader, work)
     facts: dict[str, Any] = {"config": config.digest(), "source": plan.digest}
-    replace = fresh or _replaces(work)
-    if not joins and not replace:
+    anew = fresh or _replaces(work)
+    if not joins and not anew:
         if before is not None and {key: before[key] for key in facts} == facts:
-            discard(work)
-            return Imported(before, before=True)
-        _nothing_else(output, config, before)
+            if not (changed := changed_pieces(output, config, access)):
+                discard(work)
+                return Imported(before, before=True)
+            restore(output, work, config.name, changed)
+            _say_changed(changed, len(plan.items))
+            anew = True
+        else:
+            _nothing_else(output, config, before)
     if requeue is None:
         _check_columns(config, reader, plan)
-    _resume(work, {**facts, "requeue": requeue is not None, "replace": replace})
+    _resume(work, {**facts, "requeue": requeue is not None, "replace": anew})
+    forget_changed(work, config, access)
     kept = own_shards(output, config.name) if joins else []
     job = job.model_copy(update={"ids": config.mapping.id is not None or joins})
     _do(job, plan, engine)
@@ -188,6 +195,13 @@ def _check_columns(config: ImportConfig, reader: Reader, plan: _Plan) -> None:
             f"mapping names {', '.join(map(repr, missing))}, which none of the first {len(rows)} rows has; "
             f"their columns are {', '.join(there)}"
         )
+
+
+def _say_changed(changed: dict[int, str], pieces: int) -> None:
+    sys.stderr.write(
+        f"media changed since they were imported, such as {next(iter(changed.values()))}: {len(changed)} of {pieces} "
+        "pieces are imported again\n"
+    )
 
 
 def _do(job: Job, plan: _Plan, engine: EngineConfig) -> None:

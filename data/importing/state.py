@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from data.importing.finished import keep
 from data.probe_store import DIRECTORY
 from model.errors import DataError
 from model.files import whole_file
@@ -95,6 +96,7 @@ def commit(output: Path, work: Path, name: str) -> dict[str, Any]:
     report = read_report(output)
     report["sources"][name] = found["entry"]
     write_json(output / REPORT, report)
+    keep(output, work, name, found)
     discard(work)
     return dict(found["entry"])
 

@@ -29,11 +29,12 @@ def expand(access: Access, pattern: str) -> list[str]:
         DataError: there is none.
     """
     if is_remote(pattern):
-        system = access.system(pattern)
         scheme = pattern.split("://", 1)[0]
         wild = any(c in pattern for c in "*[")
         found = (
-            [f"{scheme}://{p}" if "://" not in p else p for p in sorted(system.glob(pattern))] if wild else [pattern]
+            [f"{scheme}://{p}" if "://" not in p else p for p in sorted(access.ask(pattern, lambda s: s.glob(pattern)))]
+            if wild
+            else [pattern]
         )
     else:
         path = local_path(pattern)
@@ -51,7 +52,7 @@ def expand(access: Access, pattern: str) -> list[str]:
 def size_of(access: Access, place: str) -> int:
     """Bytes of a file."""
     if is_remote(place):
-        return int(access.system(place).size(place) or 0)
+        return int(access.ask(place, lambda system: system.size(place)) or 0)
     return local_path(place).stat().st_size
 
 

@@ -1,4 +1,7 @@
-"""A folder of media with captions beside them. The listing is part of the cuts, so that each names its files."""
+"""A folder of media with captions beside them. The listing is part of the cuts, so that each names its files.
+
+Their captions are part of the identity of a cut. The media are compared one by one, as everywhere.
+"""
 
 import os
 from collections.abc import Iterator
@@ -103,7 +106,7 @@ def _stem(name: str) -> str:
 
 def _facts(root: Path, name: str) -> Iterator[int]:
     path = root / name
-    for one in (path, *(path.with_suffix(suffix) for suffix in SIDECARS)):
+    for one in (path.with_suffix(suffix) for suffix in SIDECARS):
         if one.is_file():
             found = one.stat()
             yield from (found.st_size, found.st_mtime_ns)

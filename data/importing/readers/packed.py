@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import IO, Any
 
 from data.importing.config import Unpacking
+from model.errors import DataError
 
 START_BYTES = 6
 CHUNK = 1 << 16
@@ -78,7 +79,7 @@ class Unpacked:
         self._next = OPENERS[self._packing](self._file)
         self._window = bytearray()
         self._base = self._at = 0
-        self._over = False
+        self._over = self._torn = False
         self.fault = None
 
     def tell(self) -> int:
@@ -87,7 +88,7 @@ class Unpacked:
 
     def seek(self, offset: int) -> int:
         """Go to a place. One before what is kept costs unpacking from the start."""
-        if offset < self._base:
+        if offset < self._base or self._torn:
             self._restart()
         self._at = offset
         while self._end < offset and self._more():
@@ -119,6 +120,9 @@ class Unpacked:
             return False
         try:
             chunk = self._next(CHUNK)
+        except DataError:  # of the network: whoever unpacks may have lost its place
+            self._torn = True
+            raise
         except EOFError as error:
             return self._stop("file_truncated", f"it ends before its end ({error})")
         except (OSError, zlib.error) as error:

@@ -1,15 +1,19 @@
 """Rows and configurations of small imports."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from data.engine import EngineConfig
 from data.importing.config import ImportConfig
+from data.importing.pieces import Summary
 from data.importing.readers.open import open_source
 from data.importing.rows import Row, Unreadable
+from data.importing.work import Job, PieceWorker
+from model.errors import DataError
 
 TEXT_MAPPING: dict[str, Any] = {
     "query": [{"modality": "text", "column": "q"}],
@@ -57,3 +61,30 @@ def write_lines(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+class Workers:
+    """The workers of an import in this process; notes what they did, and stops after so many pieces."""
+
+    def __init__(self) -> None:
+        self.done: list[int] = []
+        self.most = 1_000
+
+    def __call__(self, job: Job, items: list[dict[str, Any]], _: EngineConfig) -> Iterator[tuple[int, Summary]]:
+        worker = PieceWorker(job.model_dump_json())
+        for item in items:
+            if len(self.done) == self.most:
+                raise KeyboardInterrupt
+            found = json.loads(worker(json.dumps(item)))
+            if "error" in found:
+                raise DataError(found["error"])
+            self.done.append(item["number"])
+            yield item["number"], Summary(**found["summary"])
+
+
+@pytest.fixture
+def workers(monkeypatch: pytest.MonkeyPatch) -> Workers:
+    found = Workers()
+    for module in ("run", "finishing"):
+        monkeypatch.setattr(f"data.importing.{module}.spread", found)
+    return found

@@ -15,18 +15,27 @@ from data.shards import read_records
 from model.errors import ConfigError, DataError
 from model.integrity import file_digest
 from tests.conftest import make_png
-from tests.data.importing.conftest import IMAGE_MAPPING, TEXT_MAPPING, Configure
+from tests.data.importing.conftest import IMAGE_MAPPING, TEXT_MAPPING, Configure, Workers
 
 SOURCE = {"kind": "jsonl", "path": "rows.jsonl"}
 Run = Callable[..., Imported]
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
+def run_in_processes(tmp_path: Path) -> Run:
+    """Runs an import as users do."""
+
     def go(config: Any, output: str = "out", **options: Any) -> Imported:
         return run_import(config, home=tmp_path, output=tmp_path / output, engine=EngineConfig(workers=1), **options)
 
     return go
+
+
+@pytest.fixture
+def run(run_in_processes: Run, workers: Workers) -> Run:
+    """Runs an import, its pieces in this process."""
+    del workers
+    return run_in_processes
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
@@ -34,8 +43,9 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
 
 
 def test_an_import_its_repetition_and_its_quarantine(
-    tmp_path: Path, configure: Configure, run: Run, write_lines: Callable[..., Path]
+    tmp_path: Path, configure: Configure, run_in_processes: Run, write_lines: Callable[..., Path]
 ) -> None:
+    run = run_in_processes
     (tmp_path / "a.png").write_bytes(make_png(1))
     rows = [
         {"q": "one", "image": "a.png", "id": "x"},

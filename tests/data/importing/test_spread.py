@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -101,7 +102,7 @@ def left(output: Path) -> str:
     """Digest of everything that an import left, but for the seconds in its report."""
     total = hashlib.sha256()
     for path in sorted(path for path in output.rglob("*") if path.is_file()):
-        if path.name == "import.json":
+        if path.name == "import.json" or ".import" in path.parts:  # seconds, and times of the source's files
             continue
         total.update(f"{path.relative_to(output)}\0".encode() + path.read_bytes())
     return total.hexdigest()
@@ -130,6 +131,37 @@ def test_killed_at_random_and_begun_again(home: Path, whole: str, tmp_path: Path
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert left(output) == whole
+
+
+def test_media_that_change_while_it_is_down(home: Path, tmp_path: Path) -> None:
+    """Killed, media changed, begun again, killed again, ... always what a fresh import of the last state leaves."""
+    own, output = tmp_path / "home", tmp_path / "out"
+    shutil.copytree(home, own)
+    pieces = output / ".import" / "mine" / "pieces"
+    moments = random.Random(1)
+    changes = [
+        lambda: (own / "3.png").write_bytes(make_png(500)),
+        lambda: os.utime(own / "4.png", ns=(10**18, 10**18)),
+        lambda: (own / "5.png").unlink(),
+        lambda: (own / "7.png").write_bytes(make_png(7)),
+    ]
+    for change in changes:
+        process = begin(LOCAL, own, output, 2)
+        before, deadline = len(list(pieces.glob("*"))), time.monotonic() + 120
+        while len(list(pieces.glob("*"))) <= before and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(moments.uniform(0, 0.2))
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        change()
+    for _ in range(2):  # the second time finds all of it done
+        process = begin(LOCAL, own, output, 2)
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    process = begin(LOCAL, own, tmp_path / "fresh", 2)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert left(output) == left(tmp_path / "fresh")
 
 
 def test_two_workers(home: Path, whole: str, tmp_path: Path) -> None:
