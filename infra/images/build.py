@@ -67,10 +67,11 @@ def engine_of(environment: Mapping[str, str]) -> str:
 
 
 def tag_of(target: str, environment: Mapping[str, str], version: str, revision: str) -> str:
-    """Name and tag of an image: never ``latest``, and the CUDA build of torch shows."""
+    """Name and tag of an image: never ``latest``, and a build of torch that the target's usual one has not shows."""
     registry = environment.get("REGISTRY") or "localhost"
-    cuda = "-cuda" if torch_of(target, environment) == "cuda" else ""
-    return f"{registry}/omnivec-{target}:{version}-{revision}{cuda}"
+    torch = torch_of(target, environment)
+    other = "-cuda" if torch == "cuda" else "-torch" if torch and target not in WITH_TORCH else ""
+    return f"{registry}/omnivec-{target}:{version}-{revision}{other}"
 
 
 def torch_of(target: str, environment: Mapping[str, str]) -> str:

@@ -73,7 +73,9 @@ def expected(target: str, torch: str) -> dict[str, str]:
     names = {name for part in lists for name in (HERE / "lists" / f"{part}.txt").read_text(encoding="utf-8").split()}
     lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
     exact = pins.rules(lock, torch or "cpu")
-    return {name: re.split("=+", exact[name])[1] for name in {*names, *(closure.ALONE if torch else ())}}
+    names |= closure.ALONE if torch else set()
+    names |= set(pins.pinned(pins.CUDA.read_text(encoding="utf-8"))) if torch == "cuda" else set()
+    return {name: re.split("=+", exact[name])[1] for name in names}
 
 
 def packages(document: Mapping[str, Any]) -> dict[str, set[str]]:

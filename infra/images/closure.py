@@ -18,7 +18,7 @@ EXTRAS = {
     "core": (),
     "data": ("data", "step"),
     "train": ("train", "eval"),
-    "pipeline": ("serve", "monitor", "pipelines"),
+    "pipeline": ("serve", "monitor", "pipelines", "tracking"),
     "serve": ("serve",),
     "serve-torch": ("serve-torch",),
 }

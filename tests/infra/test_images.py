@@ -10,6 +10,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import sqlalchemy
+
+from tests.infra.manifests import rendered
+from tests.infra.policies import pods_of
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = ROOT / "infra" / "images"
@@ -135,6 +139,34 @@ def test_each_image_has_only_what_it_needs() -> None:
     assert {"kfp"} <= holds("data")  # steps run by kfp's executor
 
 
+CLIENTS = {
+    "sqlite": set[str](),
+    "s3": {"boto3"},
+    "postgresql+psycopg": {"psycopg", "psycopg-binary"},
+}
+"""Packages that MLflow's server needs for each kind of store."""
+
+
+def test_the_image_of_the_tracking_server_reaches_its_stores() -> None:
+    """Every store that a manifest names, by the driver that its URI names."""
+    manifests = [p for folder in ("base", "components", "overlays") for p in (ROOT / "infra" / folder).rglob("*.yaml")]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in manifests)
+    kinds = set(re.findall(r"\b(?:ARTIFACTS=|MLFLOW_BACKEND_STORE_URI, value: \")([a-z0-9+]+):", text))
+    assert kinds == set(CLIENTS)
+    servers = {
+        container["image"].rpartition("@")[0].rpartition("/")[2]
+        for pods in pods_of(rendered("prod"))
+        for _, container, _ in pods.containers()
+        if "mlflow" in container.get("args", ())
+    }
+    assert servers == {"omnivec-pipeline"}
+    held = {name for part in (*closure.BELOW["pipeline"], "pipeline") for name in LISTS[part]}
+    assert {"mlflow", "sqlalchemy", "alembic"} | set().union(*CLIENTS.values()) <= held
+    assert not {"boto3", "psycopg"} & {name for part in ("core", "data", "train", "serve") for name in LISTS[part]}
+    for kind in kinds - {"s3"}:
+        assert sqlalchemy.make_url(f"{kind}://").get_dialect().import_dbapi().__name__ in ("sqlite3.dbapi2", "psycopg")
+
+
 def test_the_same_list_gives_the_same_folder(tmp_path: Path) -> None:
     """A change of the lock that a layer does not hold leaves the layer alone."""
     lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
@@ -155,11 +187,31 @@ def test_the_same_list_gives_the_same_folder(tmp_path: Path) -> None:
         pins.rules(lock, "rocm")
 
 
+def test_the_cuda_build_is_pinned_too() -> None:
+    """torch leaves the versions of some of its packages open."""
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    text = pins.CUDA.read_text(encoding="utf-8")
+    assert f"torch {pins.pinned(lock)['torch']} of PyPI" in text, "torch has changed: its first lines say what to do"
+    brought = set(pins.pinned(text))
+    assert {"nvidia-nccl-cu13", "nvidia-nvjitlink", "cuda-bindings", "triton"} <= brought
+    assert not brought & set(pins.pinned(lock))
+    assert brought <= set(pins.rules(lock, "cuda"))
+    assert not brought & set(pins.rules(lock, "cpu"))
+    assert brought <= set(check.expected("train", "cuda"))
+    assert not brought & set(check.expected("train", "cpu"))
+
+
 def test_packages_that_the_lock_does_not_know_are_found() -> None:
     lock = "numpy==2.4.6\ntorch==2.13.0\n"
-    good = {"numpy": "2.4.6", "torch": "2.13.0+cpu", "omnivec": "0.1.0", "nvidia-cublas": "13.1"}
+    good = {"numpy": "2.4.6", "torch": "2.13.0+cpu", "omnivec": "0.1.0"}
     assert pins.strangers(good, lock) == []
+    brought = pins.pinned(pins.CUDA.read_text(encoding="utf-8"))
+    assert pins.strangers(good | brought, lock) == []
+    assert pins.strangers(good | {"nvidia-cublas": "1"}, lock) == ["nvidia-cublas==1"]
     assert pins.strangers(good | {"numpy": "2.4.5", "evil": "1"}, lock) == ["evil==1", "numpy==2.4.5"]
+
+
+BACKENDS = (("onnx", "cpu"), ("torch", "cpu"), ("torch", "cuda"))
 
 
 def test_builds_are_told_apart_and_pinned() -> None:
@@ -167,6 +219,8 @@ def test_builds_are_told_apart_and_pinned() -> None:
     tag = build.tag_of("train", cuda, "0.1.0", "abc")
     assert tag == "registry.example/team/omnivec-train:0.1.0-abc-cuda"
     assert build.tag_of("data", cuda, "0.1.0", "abc") == "registry.example/team/omnivec-data:0.1.0-abc"
+    services = [build.tag_of("serve", {"SERVE_BACKEND": b, "TORCH": t}, "1", "a") for b, t in BACKENDS]
+    assert services == [f"localhost/omnivec-serve:1-a{ending}" for ending in ("", "-torch", "-cuda")]
     site = cuda | {"SITE_CA": "/site/ca.pem", "SITE_PIP_CONF": "/site/pip.conf", "ENGINE": sys.executable}
     command = " ".join(build.command_of("train", tag, site, "0.1.0", "abc"))
     assert f"--build-arg BASE=python@{DIGEST}" in command

@@ -12,13 +12,13 @@ from pathlib import Path
 TORCH = {"cpu": "=={version}+cpu", "cuda": "==={version}"}
 """Which build of torch: the one of its own index without CUDA, or the one of PyPI, which brings CUDA."""
 
-BROUGHT_BY_TORCH = re.compile(r"nvidia-|cuda-|triton$")
-"""Packages that only the CUDA build needs, each pinned by torch itself; the lock is written without them."""
+CUDA = Path(__file__).with_name("cuda.txt")
+"""Packages that only the CUDA build of torch brings, in their versions; the lock is written without them."""
 
 
 def pinned(lock: str) -> dict[str, str]:
     """Version of each package in the lock."""
-    return dict(line.split("==") for line in lock.splitlines() if "==" in line)
+    return dict(line.split("==") for line in lock.splitlines() if "==" in line and not line.startswith("#"))
 
 
 def rules(lock: str, torch: str) -> dict[str, str]:
@@ -34,17 +34,18 @@ def rules(lock: str, torch: str) -> dict[str, str]:
     if torch not in TORCH:
         raise SystemExit(f"TORCH={torch} is not one of {', '.join(TORCH)}")
     versions = pinned(lock)
-    lines = {name: f"{name}=={version}" for name, version in versions.items()}
+    more = pinned(CUDA.read_text(encoding="utf-8")) if torch == "cuda" else {}
+    lines = {name: f"{name}=={version}" for name, version in (versions | more).items()}
     return lines | {"torch": "torch" + TORCH[torch].format(version=versions["torch"])}
 
 
 def strangers(installed: dict[str, str], lock: str) -> list[str]:
-    """Installed packages that the lock does not name in that version."""
-    versions = pinned(lock)
+    """Installed packages that neither the lock nor the list for CUDA names in that version."""
+    versions = pinned(CUDA.read_text(encoding="utf-8")) | pinned(lock)
     return sorted(
         f"{name}=={version}"
         for name, version in installed.items()
-        if name != "omnivec" and versions.get(name) != version.split("+")[0] and not BROUGHT_BY_TORCH.match(name)
+        if name != "omnivec" and versions.get(name) != version.split("+")[0]
     )
 
 
