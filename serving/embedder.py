@@ -143,7 +143,8 @@ class Embedder:
         if seconds <= 0:
             raise too_late(0.0, 0, len(contents))
         work = guess_work(contents, self.engine.limits.max_tokens)
-        with self._admission.admitted(caller.client, len(contents), work, seconds) as ticket:
+        identity = tuple(content.digest for content in contents)
+        with self._admission.admitted(caller.client, len(contents), work, seconds, identity) as ticket:
             job = _Job(request_id, caller, ticket, seconds)
             try:
                 async with asyncio.timeout(seconds):

@@ -1,5 +1,6 @@
 """What the service holds is bounded and shared, and ``Retry-After`` is what was measured."""
 
+import math
 from contextlib import ExitStack
 
 import pytest
@@ -8,17 +9,10 @@ from hypothesis import strategies as st
 
 from model.content import Content, image
 from model.encoding import MEDIA_COST
-from serving.admission import Admission, Meter, guess_work
+from serving.admission import CAUTION, OPTIMISM, PROMISED, Admission, Meter, guess_work
 from serving.config import RequestLimits
 from serving.errors import RequestError
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.serving.simulation import Clock
 
 
 def admission(clock: Clock | None = None, **limits: int) -> Admission:
@@ -51,7 +45,7 @@ def test_the_rate_counts_busy_seconds_only() -> None:
     assert meter.rate == pytest.approx(7, rel=0.2), "the last seconds count most"
 
 
-def test_retry_after_is_the_backlog_over_the_measured_rate() -> None:
+def test_retry_after_is_the_time_until_there_is_room_at_the_measured_rate() -> None:
     clock = Clock()
     door = admission(clock, queue_tokens=1000)
     with door.admitted("A", 8, 900, 60):
@@ -59,7 +53,8 @@ def test_retry_after_is_the_backlog_over_the_measured_rate() -> None:
         clock.now += 10
         door.meter.done(300)
         error = refused(door, "B", 1, 200)
-    assert (error.limit, error.headers["Retry-After"]) == ("queue_tokens", "30")
+    seconds = (900 + 200 - PROMISED * 1000) / (CAUTION * 300 / 10)
+    assert (error.limit, error.headers["Retry-After"]) == ("queue_tokens", str(math.ceil(seconds)))
     with door.admitted("B", 1, 200, 60):
         pass
 
@@ -116,7 +111,8 @@ def test_what_cannot_be_done_in_time_is_refused_at_once_but_not_for_the_work_of_
     with door.admitted("A", 8, 1000, 60):
         clock.now += 1
         door.meter.done(10)
-        assert refused(door, "A", 1, 10, seconds=5).limit == "deadline"
+        error = refused(door, "A", 1, 10, seconds=5)
+        assert (error.limit, error.headers["Retry-After"]) == ("deadline", str(math.ceil(1010 / 10 - OPTIMISM * 5)))
         with door.admitted("A", 1, 10, 60), door.admitted("B", 1, 10, 5):
             pass  # B is served beside A, not after it
 

@@ -1,0 +1,185 @@
+"""Who comes back as told is let in, whatever others do; nobody waits for those who stay away."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serving import admission
+from serving.admission import Admission
+from serving.config import RequestLimits
+from serving.errors import RequestError
+from serving.line import GRACE_SECONDS, MOST_PLACES, Line, Place, seconds_to_room
+from tests.serving.simulation import Before, Clock, Kind, Seen, Simulation
+
+LIMITS = RequestLimits(queue_items=64, items_per_request=64)
+WARM_SECONDS, SECONDS = 8, 25
+OBEDIENT, RUDE = Kind(), Kind(obeys=None)
+FICKLE = Kind(gives_up=0.2)
+GONE = Kind(client="F", obeys=None, gives_up=1.0)
+CROWDS: dict[str, dict[Kind, int]] = {
+    "all obey": {OBEDIENT: 48},
+    "half ask all the time": {OBEDIENT: 36, RUDE: 12},
+    "a fifth is never sent again": {FICKLE: 30, Kind(obeys=None, gives_up=0.2): 10},
+    "two clients": {OBEDIENT: 30, Kind(client="B"): 30},
+    "many clients": {Kind(client=f"client-{number}"): 1 for number in range(60)},
+}
+
+
+def seen_of(simulation: Simulation, crowd: dict[Kind, int], warm: float = WARM_SECONDS) -> Seen:
+    """What happens to all who obey, once rates have been measured for some seconds."""
+    for kind, count in crowd.items():
+        simulation.add(kind, count)
+    simulation.run(warm)
+    total = Seen()
+    for kind in simulation.seen:
+        simulation.seen[kind].clear()
+    simulation.run(SECONDS)
+    for kind, seen in simulation.seen.items():
+        if kind.obeys is not None:
+            total.as_told += seen.as_told
+            total.told += seen.told
+            total.waited += seen.waited
+    return total
+
+
+@pytest.mark.parametrize("crowd", CROWDS)
+def test_who_comes_as_told_is_let_in(crowd: str) -> None:
+    simulation = Simulation(LIMITS)
+    seen = seen_of(simulation, CROWDS[crowd])
+    assert seen.as_told.total() > 100
+    assert seen.kept >= 0.9
+    assert max(seen.waited) <= 1.5 * max(seen.told)
+    assert simulation.busy >= 0.95, "compute waits for nobody"
+
+
+@pytest.mark.parametrize("crowd", CROWDS)
+def test_the_time_of_what_is_held_alone_is_no_promise(crowd: str) -> None:
+    """The rule before: newcomers, and those who ask all the time, take the room of those who wait."""
+    assert seen_of(Simulation(LIMITS, Before), CROWDS[crowd]).kept < 0.5
+
+
+def test_who_stays_away_does_not_let_others_wait() -> None:
+    """A flood of requests that are refused and never sent again, by a client of its own and by one of ours."""
+    crowd = CROWDS["many clients"]
+    alone = seen_of(Simulation(LIMITS), crowd)
+    for absent in (GONE, Kind(client="client-1", obeys=None, gives_up=1.0)):
+        simulation = Simulation(LIMITS)
+        simulation.add(absent, 1)
+        seen = seen_of(simulation, crowd, warm=25)
+        assert seen.kept >= 0.9
+        assert max(seen.told) <= 2 * max(alone.told)
+        assert sum(seen.waited) / len(seen.waited) <= 1.5 * sum(alone.waited) / len(alone.waited)
+        assert simulation.busy >= 0.95
+
+
+def test_who_holds_little_comes_in_beside_a_flood_that_obeys() -> None:
+    simulation = Simulation(LIMITS)
+    simulation.add(Kind(client="flood", most_items=8), 40)
+    simulation.run(5)
+    single = Kind(client="single", most_items=1)
+    simulation.add(single, 1)
+    simulation.run(20)
+    assert simulation.seen[single].first[False] == 0
+    assert simulation.seen[single].done > 10
+
+
+def test_the_times_that_are_told_end_somewhere() -> None:
+    """However many are refused; and nothing of them is left when they stay away."""
+    clock = Clock()
+    door = Admission(LIMITS, clock)
+    with door.admitted("A", 48, 480, 60):
+        for _ in range(10):
+            with door.admitted("B", 8, 80, 60):
+                clock.now += 1
+        told = [refused(door, f"client-{number % 200}", 20, 80, number) for number in range(1000)]
+        assert door.held.leaving.rate == pytest.approx(8, rel=0.05)
+        assert max(told) <= (admission.QUEUES + 1) * 64 / (admission.CAUTION * 8) + 3
+        assert sorted(told[:15]) == told[:15]
+        assert 15 <= len(door._line) <= MOST_PLACES
+        clock.now += max(told) + GRACE_SECONDS + 1
+        refused(door, "A", 20, 200, "after them")
+    assert door._line.clients == {"A"}
+
+
+def refused(door: Admission, client: str, items: int, work: float, identity: object) -> int:
+    with pytest.raises(RequestError) as caught, door.admitted(client, items, work, 60, identity):
+        pass
+    return int(caught.value.headers["Retry-After"])
+
+
+def test_asking_all_the_time_earns_nothing() -> None:
+    clock = Clock()
+    door = Admission(LIMITS, clock)
+    with door.admitted("A", 48, 480, 60):
+        clock.now += 1
+        told = refused(door, "A", 20, 200, "early")
+        for second in range(1, told):
+            clock.now += 1
+            assert refused(door, "A", 20, 200, "early") == told - second
+        assert len(door._line) == 1
+        refused(door, "A", 20, 200, "late")
+        clock.now += 1
+        assert refused(door, "A", 20, 200, "early") == 1, "it comes as told and goes first: too much is still here"
+    with door.admitted("A", 20, 200, 60, "early"):
+        assert len(door._line) == 1
+
+
+def test_a_place_is_known_by_its_client_and_contents() -> None:
+    clock = Clock()
+    door = Admission(LIMITS, clock)
+    with door.admitted("A", 48, 480, 60):
+        clock.now += refused(door, "A", 4, 40, "mine")
+        assert refused(door, "A", 4, 40, "another") >= 1
+        with door.admitted("A", 4, 40, 60, "mine"):
+            assert door.held.items == 52, "more than may come unasked"
+
+
+sizes = st.floats(0.5, 10)
+arrivals = st.lists(st.tuples(st.floats(-2, 12), sizes), max_size=12).map(sorted)
+
+
+@settings(max_examples=200, deadline=None)
+@given(size=sizes, level=st.floats(0, 30), rate=st.floats(0.5, 20), coming=arrivals)
+def test_the_time_that_is_told_is_the_first_that_takes_nothing_from_others(
+    size: float, level: float, rate: float, coming: list[tuple[float, float]]
+) -> None:
+    most = 20.0
+
+    def highest(extra: list[tuple[float, float]], since: float) -> float:
+        """What is inside at most at or after a time, when all come as told."""
+        now, inside, found = 0.0, level, 0.0
+        for at, other in sorted((max(0.0, at), other) for at, other in coming + extra):
+            inside, now = max(0.0, inside - rate * (at - now)) + other, at
+            found = max(found, inside) if at >= since else found
+        return found
+
+    found = seconds_to_room(size, level=level, most=most, rate=rate, coming=coming)
+    assert highest([(found, size)], found) <= most + 1e-6
+    if found:
+        before = found - 1
+        late = [one for one in coming if one[0] > before]
+        assert highest([(before, size)], before) > most or late, "nobody is told a longer time than needed"
+
+
+def test_a_client_has_some_places_and_leaves_the_others() -> None:
+    line = Line(100, Clock())
+    for number in range(100):
+        line.put(Place("A", number, 5, 50), 101.0)
+    assert line.items("A") == 75
+    line.put(Place("B", 0, 5, 50), 101.0)
+    assert line.clients == {"A", "B"}
+
+
+def test_a_client_that_stays_away_counts_for_less_and_comes_back_into_favour() -> None:
+    clock = Clock()
+    line = Line(1000, clock)
+    for number in range(40):
+        line.put(Place("A", number, 1, 1), clock.now + 1)
+    clock.now += 10
+    assert line.find("A", 1) is None
+    line.put(Place("A", 0, 8, 8), clock.now + 1)
+    assert line.items("A") < 1
+    for number in range(100):
+        line.put(place := Place("A", f"kept-{number}", 1, 1), clock.now)
+        line.came(place)
+    assert line.items("A") > 7
