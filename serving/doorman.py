@@ -3,12 +3,13 @@
 uvicorn waits for ever for the first byte of a connection, for the rest of a head or body, and for a caller who does not
 read its answer; it keeps a head of any length, any number of pipelined requests and any number of connections, and its
 ``limit_concurrency`` would let idle connections shut everyone out. BentoML passes none of its few limits on. So each
-connection is looked at once a second and ended when it takes too long; when there are too many, the one that has been
-idle longest makes room.
+connection is looked at once a second and ended when it takes too long; when there are too many, one that never asked
+anything makes room, or the one that has been idle longest.
 """
 
 import asyncio
 import resource
+import select
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -23,6 +24,8 @@ from serving.errors import RequestError
 LOOK_SECONDS = 1.0
 LINGER_SECONDS = 5.0
 """How long a body is still swallowed after its answer: closing at once would take the answer from the caller too."""
+LEAST_IDLE_SECONDS, LEAST_SILENT_SECONDS = 2.0, 1.0
+"""To make room a connection is closed only if it has been idle for so long: one that was used, one that never was."""
 OWN_FILES = 256
 
 
@@ -186,13 +189,23 @@ class Doorman(HttpToolsProtocol):
         return waiting > 0 and now - self._progress.unread_since > self.limits.write_seconds
 
     def _make_room(self) -> bool:
-        """Close the connection that has been idle longest."""
-        others = [c for c in self.connections if c is not self and isinstance(c, Doorman)]
-        idle = [(c.idle_since, c) for c in others if c.idle_since is not None]
-        if not idle:
-            return False
-        min(idle, key=lambda pair: pair[0])[1].transport.abort()
-        return True
+        """Close a connection that is of no use: one that never asked anything, else the one that is idle longest.
+
+        Its caller may be about to use it. So one that was used a moment ago is left alone, and one whose bytes are here
+        already, though nobody has read them yet.
+        """
+        now = self.loop.time()
+        idle = []
+        for other in self.connections:
+            if isinstance(other, Doorman) and other is not self and (since := other.idle_since) is not None:
+                was_used = other.cycle is not None
+                if now - since >= (LEAST_IDLE_SECONDS if was_used else LEAST_SILENT_SECONDS):
+                    idle.append((was_used, since, other))
+        for *_, other in sorted(idle, key=lambda entry: entry[:2]):
+            if not other.transport.is_closing() and not _has_bytes(other.transport):
+                other.transport.abort() if other.transport.get_write_buffer_size() else other.transport.close()
+                return True
+        return False
 
     def _end(self, status: int, code: str, message: str) -> None:
         """Answer what is being asked with an error, and close."""
@@ -207,6 +220,13 @@ class Doorman(HttpToolsProtocol):
         again = b"retry-after: 1\r\n" if status == 503 else b""
         self.transport.write(STATUS_LINE[status] + head + again + b"\r\n" + body)
         self.transport.close()
+
+
+def _has_bytes(transport: asyncio.BaseTransport) -> bool:
+    """Whether something has come that was not read yet, if only the caller's good-bye."""
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def install(limits: ConnectionLimits) -> None:

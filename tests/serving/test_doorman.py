@@ -4,7 +4,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 
 import httpx
 import pytest
@@ -38,6 +38,8 @@ def url(config: ServingConfig, live: Live, monkeypatch: pytest.MonkeyPatch) -> I
     """A warm service with short limits."""
     monkeypatch.setattr(doorman, "LOOK_SECONDS", 0.05)
     monkeypatch.setattr(doorman, "LINGER_SECONDS", 0.3)
+    monkeypatch.setattr(doorman, "LEAST_IDLE_SECONDS", 0.3)
+    monkeypatch.setattr(doorman, "LEAST_SILENT_SECONDS", 0.15)
     monkeypatch.setattr(Doorman, "limits", LIMITS)
     host = ModelHost(config, dummy_engine)
     host.open()
@@ -134,24 +136,88 @@ def test_what_goes_on_after_an_early_answer_is_cut_off(url: str) -> None:
             send_on(connection, b"a" * 1000, 0.01)
 
 
-def test_the_longest_idle_connection_makes_room_and_where_none_is_idle_the_new_one_is_refused(url: str) -> None:
-    idle = [connect(url) for _ in range(LIMITS.connections)]
-    with connect(url) as connection:
-        connection.sendall(WHOLE.replace(b"Host: x", b"Host: x\r\nConnection: close"))
-        assert rest(connection).startswith(b"HTTP/1.1 200")
-    assert rest(idle[0]) == b""
-    for connection in idle:
-        connection.close()
-    busy = [connect(url) for _ in range(LIMITS.connections)]
-    for connection in busy:
+def ask(connection: socket.socket, request: bytes = WHOLE) -> bytes:
+    """The answer of a request, of which it is the only one."""
+    connection.sendall(request)
+    return connection.recv(1 << 16)
+
+
+def is_open(connection: socket.socket) -> bool:
+    """Whether the service still has a connection."""
+    connection.settimeout(0.1)
+    try:
+        return connection.recv(1) != b""
+    except TimeoutError:
+        return True
+    except ConnectionError:
+        return False
+    finally:
+        connection.settimeout(PATIENCE_SECONDS)
+
+
+@pytest.fixture
+def held(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[socket.socket]]:
+    """As many connections as the service takes; nothing but another one lets it close them."""
+    monkeypatch.setattr(Doorman, "limits", LIMITS.model_copy(update={"idle_seconds": 60, "head_seconds": 60.0}))
+    with ExitStack() as stack:
+        yield [stack.enter_context(connect(url)) for _ in range(LIMITS.connections)]
+
+
+def test_a_connection_that_never_asked_makes_room_before_one_that_is_idle_longest(
+    url: str, held: list[socket.socket]
+) -> None:
+    for connection in held[:3]:
+        assert ask(connection).startswith(b"HTTP/1.1 200")
+    time.sleep(0.3)
+    with connect(url) as fifth:
+        assert ask(fifth).startswith(b"HTTP/1.1 200")
+        assert [is_open(connection) for connection in held] == [True, True, True, False]
+        assert ask(held[1]).startswith(b"HTTP/1.1 200")
+        with connect(url) as sixth:
+            assert ask(sixth).startswith(b"HTTP/1.1 200")
+        assert [is_open(connection) for connection in held] == [False, True, True, False]
+
+
+def test_who_was_served_a_moment_ago_is_not_cut_off_for_a_newcomer(
+    url: str, held: list[socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doorman, "LEAST_IDLE_SECONDS", 60.0)
+    for _ in range(3):
+        for connection in held:
+            assert ask(connection).startswith(b"HTTP/1.1 200")
+        with connect(url) as newcomer:
+            assert code_of(rest(newcomer)) == (503, "too_many_connections")
+
+
+def test_a_newcomer_is_told_when_to_come_where_none_is_idle(url: str, held: list[socket.socket]) -> None:
+    for connection in held:
         connection.sendall(HEAD + b"Content-Length: 99\r\n\r\n{")
     time.sleep(0.2)
-    with connect(url) as connection:
-        answer = rest(connection)
+    with connect(url) as newcomer:
+        answer = rest(newcomer)
     assert code_of(answer) == (503, "too_many_connections")
     assert b"retry-after: 1" in answer
-    for connection in busy:
-        connection.close()
+
+
+def test_a_connection_whose_bytes_are_here_is_not_closed(
+    url: str, held: list[socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop has not read them yet, as it happens when it has much to do."""
+    made: list[Doorman] = []
+    look = Doorman._look
+    monkeypatch.setattr(Doorman, "_look", lambda self: (made.append(self), look(self)))
+    for connection in held:
+        assert ask(connection).startswith(b"HTTP/1.1 200")
+    time.sleep(0.2)
+    first = next(one for one in made if one.transport.get_extra_info("peername") == held[0].getsockname())
+    first.loop.call_soon_threadsafe(first.transport.pause_reading)
+    time.sleep(0.4)
+    held[0].sendall(WHOLE)
+    with connect(url) as newcomer:
+        assert ask(newcomer).startswith(b"HTTP/1.1 200")
+        first.loop.call_soon_threadsafe(first.transport.resume_reading)
+        assert held[0].recv(1 << 16).startswith(b"HTTP/1.1 200")
+        assert [is_open(connection) for connection in held] == [True, False, True, True]
 
 
 def test_a_caller_that_reads_nothing_is_left(url: str) -> None:
