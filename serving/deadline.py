@@ -1,5 +1,6 @@
 """When a request must be answered: what its caller says, within what the operator allows."""
 
+import re
 from collections.abc import Mapping
 
 from serving.config import RequestLimits
@@ -7,6 +8,7 @@ from serving.errors import RequestError
 
 HEADERS = ("X-Request-Timeout", "X-Server-Timeout")
 """Seconds; the second is what Google's client sends."""
+_NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?([eE][-+]?[0-9]{1,2})?")
 
 
 def seconds_allowed(headers: Mapping[str, str], limits: RequestLimits) -> float:
@@ -22,13 +24,10 @@ def seconds_allowed(headers: Mapping[str, str], limits: RequestLimits) -> float:
 
 
 def _seconds(name: str, given: str) -> float:
-    try:
-        seconds = float(given)
-    except ValueError:
-        seconds = 0.0
-    if not seconds > 0:  # neither is NaN
+    seconds = float(given) if _NUMBER.fullmatch(given) else 0.0  # float() alone takes "inf", "nan" and "1_000"
+    if not seconds:
         raise RequestError(
-            f"{name}: {given[:32]!r} is not a positive number of seconds",
+            f"{name}: {given[:32]!r} is not a number of seconds above 0, such as 30 or 2.5",
             status=400,
             code="invalid_timeout",
             param=name,

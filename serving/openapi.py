@@ -14,6 +14,7 @@ from serving.errors import RequestError
 from serving.host import ModelHost
 from serving.runtime import Runtime
 from serving.schemas import BASE64, MARK
+from serving.work import served_names
 
 Facts = Mapping[str, Mapping[str, Any]]
 DATA, ADDRESS = f"^data:[^,]*;base64,{BASE64}$", "^https?://.+$"
@@ -58,11 +59,11 @@ def _facts(host: ModelHost) -> Facts:
 def facts_of(runtime: Runtime) -> Facts:
     """JSON Schema for every mark, of one model."""
     config, engine = runtime.config, runtime.engine
-    names = [config.model_name, f"{config.model_name}@{config.version}", *config.aliases]
+    names = served_names(config)
     most = config.limits.items_per_request
     fetched = [ADDRESS] if runtime.fetcher is not None else []
     return {
-        "name": {"enum": names},
+        "name": {"enum": [*names]},
         "named": {"enum": [None, *names, *(f"models/{name}" for name in names)]},
         "task": {"enum": [None, *sorted(engine.tasks)]},
         "dimension": {"minimum": min(engine.dimensions), "maximum": max(engine.dimensions)},

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from fastapi import Request
 
 from model.content import Content, Modality
+from serving.config import ServingConfig
 from serving.deadline import seconds_allowed
 from serving.disconnect import unless_disconnected
 from serving.embedder import Caller, Embedded
@@ -50,16 +51,21 @@ def runtime_of(request: Request) -> Runtime:
     return runtime
 
 
+def served_names(config: ServingConfig) -> tuple[str, ...]:
+    """What a request may call the model: its name, alone or as ``name@version``, and the operator's aliases."""
+    return (config.model_name, f"{config.model_name}@{config.version}", *config.aliases)
+
+
 def check_model(runtime: Runtime, name: str) -> None:
-    """Accept the served model's name, alone or as ``name@version``, and the aliases that the operator set.
+    """Accept the names of the served model.
 
     Raises:
         RequestError: 404 naming what is served.
     """
-    served = runtime.config.model_name
-    if name not in (served, f"{served}@{runtime.config.version}", *runtime.config.aliases):
+    names = served_names(runtime.config)
+    if name not in names:
         raise RequestError(
-            f"model {name[:64]!r} is not served here; use {served!r}",
+            f"model {name[:64]!r} is not served here; use {names[0]!r}",
             status=404,
             code="model_not_found",
             param="model",

@@ -119,7 +119,7 @@ class Gated(DummyEncoder):
 
 def test_items_of_a_caller_that_hung_up_are_never_computed(config: ServingConfig, live: Live) -> None:
     encoder = Gated()
-    host = ModelHost(config, lambda _: Engine(encoder, vector_space="x"))
+    host = ModelHost(config.model_copy(update={"compute_workers": 1}), lambda _: Engine(encoder, vector_space="x"))
     host.open()
     encoder.closed = True
     with live(host) as url:
