@@ -113,6 +113,7 @@ class Embedder:
             self._compute_pool,
             batch_tokens=limits.batch_tokens,
             batch_items=limits.batch_items,
+            spread=limits.batch_spread,
             workers=compute_workers,
             observe=self._observe,
         )
