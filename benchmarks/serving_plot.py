@@ -17,17 +17,23 @@ COLOURS = {"ours": "#1f5fbf", "fastapi": "#d1701f", "infinity": "#5b8c3a", CEILI
 def draw(cells: "Sequence[Cell]", hardware: str, path: Path) -> None:
     """Write the picture; its form is that of the suffix."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     texts, media = ([cell for cell in cells if (cell.kind == "texts") == wanted] for wanted in (True, False))
-    figure = Figure(figsize=(13 if media else 9, 4.2), layout="constrained")
+    figure = Figure(figsize=(13 if media else 9, 4.6), layout="constrained")
     rates, tails, *more = figure.subplots(1, 3 if media else 2)
     _lines(rates, texts, "rate", "texts a second")
     _lines(tails, [cell for cell in texts if cell.side != CEILING], "p99", "p99 in milliseconds")
     tails.set_yscale("log")
+    tails.yaxis.set_major_formatter("{x:.0f}")
+    tails.yaxis.set_minor_formatter("")
+    tails.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     for axes in more:
         _bars(axes, media)
     if texts:
-        rates.legend(frameon=False, fontsize=8)
+        figure.legend(
+            *rates.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=8
+        )
     figure.suptitle(f"One content a request, the same weights in fp32 on {hardware}", fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
