@@ -6,6 +6,7 @@ several steps may log from one process. ``mlflow`` is imported when first used: 
 
 import json
 import math
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +29,9 @@ PARAM_LIMIT = 6000
 DIGEST_LIMIT = 36
 # Kinds of source that MLflow can open again, by scheme of an address.
 SOURCES = {"s3": "s3", "gs": "gs", "https": "http"}
+# A server with a bucket tells clients to read and write the bucket themselves. Ours reach the server alone, by the
+# network policies of infra; a site that opens the way to the bucket sets these to true.
+PAST_THE_SERVER = ("MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD")
 
 
 @lru_cache(maxsize=8)
@@ -35,6 +39,8 @@ def client_of(tracking_uri: str) -> "MlflowClient":
     """One client per tracking address (creating one opens, and may migrate, the database)."""
     from mlflow import MlflowClient
 
+    for name in PAST_THE_SERVER:
+        os.environ.setdefault(name, "false")
     if tracking_uri.startswith("sqlite:///"):
         Path(tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)

@@ -25,15 +25,15 @@ BIN = Path(sys.executable).parent
 WAIT_SECONDS = 600.0
 
 
-def container_of(owner: str, container: str) -> Object:
-    [pods] = [pods for pods in pods_of(rendered("local")) if pods.owner == owner]
+def container_of(owner: str, container: str, overlay: str = "local") -> Object:
+    [pods] = [pods for pods in pods_of(rendered(overlay)) if pods.owner == owner]
     [found] = [c for _, c, _ in pods.containers() if c["name"] == container]
     return found
 
 
-def variables_of(owner: str, container: str) -> dict[str, str]:
+def variables_of(owner: str, container: str, overlay: str = "local") -> dict[str, str]:
     """What the manifest sets for a container."""
-    return {one["name"]: one["value"] for one in container_of(owner, container)["env"] if "value" in one}
+    return {one["name"]: one["value"] for one in container_of(owner, container, overlay)["env"] if "value" in one}
 
 
 def arguments(owner: str, container: str, **replaced: str) -> list[str]:
