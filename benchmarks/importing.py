@@ -244,11 +244,14 @@ def main() -> None:
                 print(f"making {count} rows of {kind} ...", flush=True)
                 make(folder, count)
             run = run_import(folder, kind, folder / "corpus", arguments.workers)
+            again = run_import(folder, kind, folder / "corpus", arguments.workers)
             size = (folder / f"{kind}.jsonl").stat().st_size + run.report["bytes"]
             print(
                 f"{kind}: {run.report['records']} records in {run.seconds:.1f} s, "
                 f"{run.report['rows'] / run.seconds:.0f} rows/s, {size / 1e6 / run.seconds:.1f} MB/s, "
-                f"peak {run.peak / 1e6:.0f} MB over all processes, {run.report['quarantined']} refused",
+                f"peak {run.peak / 1e6:.0f} MB over all processes, {run.report['quarantined']} refused; "
+                f"the same command again, which compares source and media: {again.seconds:.1f} s, "
+                f"peak {again.peak / 1e6:.0f} MB",
                 flush=True,
             )
 

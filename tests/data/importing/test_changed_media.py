@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data.engine import EngineConfig
+from data.importing import finished
 from data.importing.config import ImportConfig
 from data.importing.finished import kept_directory, quarantine_file
 from data.importing.looks import ABSENT, LOOKS, UNSURE, local_look, media_of, remote_look
@@ -81,7 +82,7 @@ CHANGES = st.lists(st.tuples(st.integers(0, PICTURES - 1), st.sampled_from(WAYS)
 
 
 @pytest.mark.minutes
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(stop=st.integers(0, PICTURES), first=CHANGES, stop_again=st.integers(0, PICTURES), second=CHANGES)
 def test_the_result_is_always_that_of_a_fresh_import(
     tmp_path_factory: pytest.TempPathFactory,
@@ -244,6 +245,47 @@ def test_a_shard_that_is_not_as_it_was_is_made_again(home: Path, config: ImportC
     change(home, 3, "mend")
     assert go(config, home, output).report["digest"] == digest
     assert pq.read_metadata(output / "mine-00001.parquet").num_rows == 3
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "again"),
+    [(finished, "_strip", True), (finished, "whole_file", False), (shutil, "rmtree", True), (Path, "rename", False)],
+)
+def test_the_end_may_be_interrupted_anywhere(
+    home: Path,
+    config: ImportConfig,
+    workers: Workers,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: Any,
+    name: str,
+    again: bool,
+) -> None:
+    """Of a first import, and of one that replaces pieces; what media looked like is known in any case."""
+    output = home.parent / "out"
+    if again:
+        go(config, home, output)
+        change(home, 1, "write")
+
+    original = getattr(owner, name)
+
+    def stop(*arguments: Any, **options: Any) -> Any:
+        if (output / ".import" / "mine" / "commit.json").is_file():
+            raise KeyboardInterrupt
+        return original(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, stop)
+        with pytest.raises(KeyboardInterrupt):
+            go(config, home, output)
+    done = go(config, home, output)
+    assert not done.before
+    assert done.report["digest"] == go(config, home, home.parent / "fresh").report["digest"]
+    assert not (output / ".import").exists()
+    change(home, 2, "write")
+    workers.done = []
+    found = go(config, home, output)
+    assert workers.done == [2]
+    assert found.report["digest"] == go(config, home, home.parent / "fresh").report["digest"]
 
 
 def test_texts_leave_nothing_to_compare(tmp_path: Path, configure: Configure, workers: Workers) -> None:
