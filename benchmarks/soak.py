@@ -7,6 +7,7 @@ service that does not come to rest afterwards. Writes ``soak.json`` and ``soak.h
 import argparse
 import asyncio
 import json
+import statistics
 import sys
 import tempfile
 import time
@@ -19,7 +20,7 @@ import psutil
 
 from benchmarks.setting import processor
 from benchmarks.soaking.bodies import bad_requests
-from benchmarks.soaking.callers import Load, call, crowd, harass
+from benchmarks.soaking.callers import FULL, Load, call, crowd, harass
 from benchmarks.soaking.media import good_contents
 from benchmarks.soaking.report import write_page
 from benchmarks.soaking.watch import Sample, Tally, as_rows, growth, look, sample_until, worker_of
@@ -27,6 +28,8 @@ from serving.config import RequestLimits, ServingConfig
 from serving.launch import Server, free_port, running
 
 MOST_GROWTH = 0.05
+LEAST_LET_IN = 0.9
+"""Of those who come back when they were told to."""
 MOST_THREADS = 2
 MOST_DESCRIPTORS = 10
 REST_SECONDS = 60.0
@@ -48,6 +51,7 @@ class Plan:
     body_bytes: int = 64_000_000
     queue_items: int = 64
     grows: float = MOST_GROWTH
+    let_in: float = LEAST_LET_IN
 
 
 def soak(artifact: Path, plan: Plan, output: Path, *, backend: str = "onnx") -> dict[str, Any]:
@@ -69,7 +73,10 @@ def soak(artifact: Path, plan: Plan, output: Path, *, backend: str = "onnx") -> 
         config = ServingConfig(artifact=artifact.resolve(), backend=usable, port=free_port(), limits=limits)
         with running(config, Path(scratch)) as server:
             bad = bad_requests(encoder.modalities, plan.body_bytes)
-            load = Load(server.url, contents, vectors_ND, bad, Tally(), plan.minimum_cosine, plan.hostile_share)
+            load = Load(
+                *(server.url, contents, vectors_ND, bad, Tally(), plan.minimum_cosine, plan.hostile_share),
+                warm_seconds=plan.warm_minutes * 60,
+            )
             found = asyncio.run(_run(load, plan, server))
             found["log_errors"] = _errors_in(server.log)
     result = {"plan": vars(plan), "modalities": sorted(map(str, encoder.modalities)), "hardware": processor(), **found}
@@ -99,7 +106,8 @@ async def _run(load: Load, plan: Plan, server: Server) -> dict[str, Any]:
         "wrong": dict(tally.wrong.most_common()),
         "lowest_cosine": tally.lowest_cosine,
         "good_answers": len(tally.seconds),
-        "retried_as_told": dict(tally.retried),
+        "came_as_told": dict(tally.came_as_told),
+        "told_seconds": {"median": statistics.median(tally.told), "most": max(tally.told)} if tally.told else {},
         "memory": growth(samples, plan.warm_minutes * 60),
         "idle": vars(idle),
         "rest": rest,
@@ -141,7 +149,9 @@ def problems(result: dict[str, Any], plan: Plan) -> list[str]:
     found += [f"a caller failed: {failure}" for failure in result["failures"]]
     found += [f"the service logged {count} x {what}" for what, count in result["log_errors"].items()]
     counts = {status: sum(kind.get(status, 0) for kind in result["kinds"].values()) for status in ("200", "429")}
+    let_in = share_let_in(result["came_as_told"])
     checks = {
+        f"only {let_in:.0%} of those who came when they were told were let in": let_in >= plan.let_in,
         SWAPPED: result["same_worker"],
         f"memory grew by {memory['growth']:.1%}": memory["growth"] <= plan.grows,
         f"{rest['pending']:g} items were left": rest["pending"] == 0,
@@ -154,6 +164,12 @@ def problems(result: dict[str, Any], plan: Plan) -> list[str]:
         "there was no overload": counts["429"] > 0,
     }
     return found + [what for what, holds in checks.items() if not holds]
+
+
+def share_let_in(came_as_told: dict[str, int]) -> float:
+    """Share of those who came when they were told that did not find the service full again; 1 where nobody came."""
+    full = sum(came_as_told.get(limit, 0) for limit in FULL)
+    return 1 - full / max(1, sum(came_as_told.values()))
 
 
 def _errors_in(log: Path) -> dict[str, int]:
@@ -186,7 +202,8 @@ def main() -> None:
     memory = result["memory"]
     print(
         f"{result['good_answers']} good requests answered, lowest cosine {result['lowest_cosine']:.6f}, memory "
-        f"{memory['first_mb']:.0f} -> {memory['last_mb']:.0f} MB ({memory['growth']:+.1%})"
+        f"{memory['first_mb']:.0f} -> {memory['last_mb']:.0f} MB ({memory['growth']:+.1%}), "
+        f"{share_let_in(result['came_as_told']):.0%} of those let in who came when they were told"
     )
     sys.exit(1 if result["problems"] else 0)
 

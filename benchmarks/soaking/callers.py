@@ -6,6 +6,7 @@ Shape legend: N contents, D dimensions.
 import asyncio
 import base64
 import random
+import re
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,6 +29,9 @@ RUDE_SHARE = 0.5
 RUDE_SECONDS = 0.02
 LONGEST_WAIT = 600
 LARGE_AT_ONCE = 3
+FULL = frozenset({"queue_items", "queue_tokens", "client_share"})
+"""Limits whose ``Retry-After`` is a time at which there will be room: who comes then has to be let in."""
+_LIMIT = re.compile(r'"limit":"(\w+)"')
 
 
 @dataclass
@@ -41,6 +45,7 @@ class Load:
     tally: Tally
     minimum_cosine: float
     hostile_share: float
+    warm_seconds: float = 0.0
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     large: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LARGE_AT_ONCE))
 
@@ -110,7 +115,7 @@ async def _send_good(load: Load, client: httpx.AsyncClient, rng: random.Random) 
     route = rng.choice(sorted(ROUTES))
     path, body = ROUTES[route]([load.contents[index] for index in chosen])
     started = time.monotonic()
-    waited = False
+    was_told = False
     while not load.stop.is_set():
         try:
             response = await client.post(path, json=body)
@@ -119,17 +124,27 @@ async def _send_good(load: Load, client: httpx.AsyncClient, rng: random.Random) 
             load.tally.wrong[f"{route}: {type(error).__name__}"] += 1
             return
         load.tally.answer(route, response.status_code)
-        if waited:
-            load.tally.retried[str(response.status_code)] += 1
+        limit = _limit_of(response)
+        if was_told and time.monotonic() - load.tally.started >= load.warm_seconds:
+            load.tally.came_as_told[limit or str(response.status_code)] += 1
         if response.status_code not in BUSY:
             break
         wait = _told_to_wait(load.tally, route, response)
-        waited = rng.random() >= RUDE_SHARE
-        await asyncio.sleep(wait if waited else RUDE_SECONDS)
+        is_rude = rng.random() < RUDE_SHARE
+        was_told = limit in FULL and not is_rude
+        if limit in FULL:
+            load.tally.told.append(wait)
+        await asyncio.sleep(RUDE_SECONDS if is_rude else wait)
     else:
         return
     load.tally.seconds.append(time.monotonic() - started)
     _judge(load, route, chosen, response)
+
+
+def _limit_of(response: httpx.Response) -> str:
+    """The limit that an error names, in whichever envelope."""
+    found = _LIMIT.search(response.text) if response.status_code != 200 else None
+    return found[1] if found is not None else ""
 
 
 def _told_to_wait(tally: Tally, route: str, response: httpx.Response) -> float:

@@ -22,6 +22,8 @@ def write_page(result: dict[str, Any], path: Path) -> None:
             f"{memory['first_mb']:.0f} MB, {memory['last_mb']:.0f} MB, {memory['growth']:+.1%}",
         ),
         ("peak of memory", f"{memory['peak_mb']:.0f} MB"),
+        ("came back when told, and got", ", ".join(f"{n} x {what}" for what, n in result["came_as_told"].items())),
+        ("seconds that were told", ", ".join(f"{name} {n:g}" for name, n in result["told_seconds"].items())),
         ("same worker at the end", "yes" if result["same_worker"] else "no"),
         ("open files idle and at the end", f"{result['idle']['descriptors']}, {rest['end_descriptors']}"),
         ("threads idle and at the end", f"{result['idle']['threads']}, {rest['end_threads']}"),

@@ -33,7 +33,9 @@ class Tally:
     wrong: Counter[str] = field(default_factory=Counter)
     lowest_cosine: float = 1.0
     seconds: list[float] = field(default_factory=list)
-    retried: Counter[str] = field(default_factory=Counter)
+    came_as_told: Counter[str] = field(default_factory=Counter)
+    """Of those who waited as long as they were told: the status they got then, or the limit that refused them again."""
+    told: list[float] = field(default_factory=list)
 
     def answer(self, kind: str, status: int | str) -> None:
         """Count one answer, or what came instead of one."""

@@ -36,6 +36,7 @@ def _result() -> dict:
         "failures": [],
         "log_errors": {},
         "kinds": {"openai": {"200": 5, "429": 5}},
+        "came_as_told": {"200": 90, "504": 1, "bodies_bytes": 1, "client_share": 8},
         "memory": {"growth": 0.01, "threads": 10},
         "rest": {"pending": 0.0, "end_descriptors": 20, "end_threads": 10, "answer_seconds": 0.1},
         "idle": {"descriptors": 20, "threads": 8},
@@ -55,6 +56,7 @@ def _result() -> dict:
         ({"memory": {"growth": 0.0, "threads": 5}}, "threads went from 5 to 10"),
         ({"idle": {"descriptors": 5, "threads": 8}}, "descriptors went from 5 to 20"),
         ({"same_worker": False}, "restarted"),
+        ({"came_as_told": {"200": 15, "queue_items": 5, "client_share": 80}}, "only 15% of those who came"),
     ],
 )
 def test_whatever_was_wrong_is_told(change: dict, word: str) -> None:
