@@ -18,8 +18,8 @@ from typing import Literal
 
 import numpy as np
 
-GRACE_SECONDS = 2.0
-"""How long a place is kept for a caller that is late."""
+GRACE_SECONDS = 5.0
+"""How long a place is kept for a caller that is late: both answers and bodies take time under load."""
 MOST_PLACES = 512
 """Of all clients; each reckoning goes through them."""
 Unit = Literal["items", "work"]
