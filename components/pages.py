@@ -17,16 +17,20 @@ body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding
 h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}svg{max-width:100%;height:auto}
 table{border-collapse:collapse;margin:.6rem 0}th,td{padding:.25rem .7rem;border-bottom:1px solid #dde3ea}
 th,td{text-align:left}
-td.n{text-align:right;font-variant-numeric:tabular-nums}th{background:#f3f6f9}
+.n,th.n{text-align:right;font-variant-numeric:tabular-nums}th{background:#f3f6f9}
 iframe{width:100%;height:48rem;border:1px solid #dde3ea}summary{cursor:pointer;margin:.6rem 0}
-.bad{color:#b3261e;font-weight:600}
+.bad{color:#b3261e;font-weight:600}.plot{overflow-x:auto}
+@media(max-width:44rem){body{margin:1rem auto;overflow-wrap:anywhere}
+table{display:block;overflow-x:auto;overflow-wrap:normal}
+.plot svg{max-width:none;width:44rem}}
 """
 
 
 def page(title: str, *sections: str, head: str = "") -> str:
     """A whole HTML document; ``head`` is trusted HTML for its head, such as a further style."""
     name = html.escape(title)
-    head = f'<head><meta charset="utf-8"><title>{name}</title><style>{_STYLE}</style>{head}</head>'
+    meta = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    head = f"<head>{meta}<title>{name}</title><style>{_STYLE}</style>{head}</head>"
     return f"<!doctype html><html lang=en>{head}<body><h1>{name}</h1>{''.join(sections)}</body></html>\n"
 
 
@@ -42,7 +46,12 @@ def paragraph(text: str, *, bad: bool = False) -> str:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """A table; numbers are right-aligned, ``None`` is a dash."""
-    head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
+    rows = list(rows)
+    numbers = [all(_is_number(row[place]) for row in rows) and bool(rows) for place in range(len(columns))]
+    head = "".join(
+        f"<th{' class=n' if number else ''}>{html.escape(column)}</th>"
+        for column, number in zip(columns, numbers, strict=True)
+    )
     body = "".join(f"<tr>{''.join(_cell(value) for value in row)}</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
@@ -62,7 +71,13 @@ def svg(figure: "Figure") -> str:
     with mpl.rc_context({"svg.hashsalt": "omnivec"}):
         figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
     text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    return f"<div class=plot>{text[text.index('<svg') :]}</div>"
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, str):
+        return value.endswith("%") and value[:-1].replace(".", "", 1).isdigit()
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def _cell(value: Any) -> str:
@@ -74,4 +89,4 @@ def _cell(value: Any) -> str:
         return f"<td class=n>{value:,}</td>"
     if isinstance(value, float):
         return f"<td class=n>{value:.3f}</td>"
-    return f"<td>{html.escape(str(value))}</td>"
+    return f"<td{' class=n' if _is_number(value) else ''}>{html.escape(str(value))}</td>"

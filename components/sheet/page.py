@@ -40,7 +40,7 @@ def sheet_page(drawn: Drawn, name: str, *, limits: Limits, megabytes: float) -> 
         *(paragraph(f"{shard} cannot be read: {why}", bad=True) for shard, why in drawn.broken.items()),
         _form(facts, len(cards)),
         f"<main>{''.join(cards)}</main><script>{SCRIPT}</script>",
-        head=f'{policy()}<meta name="viewport" content="width=device-width"><style>{STYLE}</style>',
+        head=f"{policy()}<style>{STYLE}</style>",
     )
 
 

@@ -122,6 +122,8 @@ def _languages(stats: "Stats") -> "Figure":
 
 
 def _parts(stats: "Stats") -> "Figure":
+    from matplotlib.ticker import EngFormatter
+
     figure, (left, right) = _figure(2.6, 1, 1)
     roles = ("query", "positives", "negatives")
     start = dict.fromkeys(roles, 0)
@@ -135,7 +137,9 @@ def _parts(stats: "Stats") -> "Figure":
         start = {role: start[role] + counts[role] for role in roles}
     left.invert_yaxis()
     left.set_title("parts by role and modality")
-    left.legend(fontsize=8)
+    left.xaxis.set_major_formatter(EngFormatter(sep=""))
+    # Below the axes: bars go all the way, and a legend would lie on one.
+    left.legend(fontsize=8, ncols=5, loc="upper center", bbox_to_anchor=(0.5, -0.15), frameon=False)
     stored = [
         (row["source"], row["media_bytes"] / 1e6, (row["bytes"] - row["media_bytes"]) / 1e6) for row in stats.stored
     ]
