@@ -176,7 +176,7 @@ def seconds_to_room(
     fits = np.maximum(before, highest[after]) + size <= most
     if fits.any():
         return int(fits.argmax())
-    return math.ceil(times[-1] + max(0.0, levels[-1] + size - most) / rate)
+    return math.ceil(float(times[-1] + max(0.0, levels[-1] + size - most) / rate))
 
 
 def _time(place: Place) -> float:
