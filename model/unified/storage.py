@@ -49,7 +49,9 @@ def save_unified(encoder: "UnifiedEncoder", directory: Path) -> None:
     for part, state in split_state(encoder).items():
         if state:
             contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-            save_file(contiguous, directory / f"{part}.safetensors")
+            path = directory / f"{part}.safetensors"
+            save_file(contiguous, path)
+            shutil.copymode(directory / "config.json", path)  # safetensors writes for the owner alone
     write_portable(encoder.config, directory)
     write_digests(directory)
 

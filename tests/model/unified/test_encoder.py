@@ -71,6 +71,8 @@ def test_reversed_frames_differ(tiny_encoder) -> None:
 
 def test_saved_equals_loaded(tiny_encoder, tmp_path: Path) -> None:
     tiny_encoder.save(tmp_path / "again")
+    modes = {path.stat().st_mode for path in (tmp_path / "again").iterdir()}
+    assert len(modes) == 1, "a service of another user must read the weights where it reads the config"
     contents = [Content.of(*PARTS)]
     np.testing.assert_array_equal(embed(tiny_encoder, *contents), embed(load_encoder(tmp_path / "again"), *contents))
 
