@@ -30,7 +30,7 @@ YOUNG_NS = 2_000_000_000
 # What file systems call a checksum, a version or a time of an object, in lower case.
 MARKS = ("etag", "content-md5", "digest", "md5hash", "md5", "crc32c", "checksum", "sha", "hex", "generation")
 TIMES = ("last-modified", "lastmodified", "last_modified", "mtime", "modified", "updated", "created")
-HELD, BATCH, CHUNK, THREADS = 50_000, 4096, 256, 16
+HELD, BATCH, CHUNK, THREADS = 50_000, 4096, 256, 8
 
 
 class Medium(NamedTuple):

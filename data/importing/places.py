@@ -6,6 +6,7 @@ file without an end must not be followed.
 
 import base64
 import binascii
+import os
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -57,6 +58,7 @@ class Access:
         self.unpacking = unpacking or Unpacking()
         self.base = places.base or base
         self.roots = [local_path(root).resolve() for root in (self.base, *places.roots) if not is_remote(root)]
+        self._folder = None if is_remote(self.base) else str(local_path(self.base))
         self._systems: dict[str, Any] = {}
         # One compressed file stays open: whoever goes on in it need not unpack what is before again.
         self._kept: tuple[str, Unpacked] | None = None
@@ -96,6 +98,8 @@ class Access:
         Raises:
             DataError: its file system cannot be asked.
         """
+        if "://" not in value and self._folder is not None:  # of the many ways the one that nearly all values go
+            return local_look(os.path.join(self._folder, value))  # noqa: PTH118 - a Path takes longer than looking
         place = self.place(value)
         if not is_remote(place):
             return _look_at(place)
