@@ -2,8 +2,9 @@
 
 It never waits for company: an item that finds compute idle goes alone at once, and while a batch is computed the
 others gather. A batch starts with the oldest item of the client that was served least (:mod:`serving.fairness`) and is
-filled with those nearest in length, while ``items x longest`` stays within the token budget and little of it is padding. Batches are computed in an executor, ``workers`` at a time. A batch that fails is halved and tried
-again, so that only the bad item gets the error. A cancelled item leaves the queue and is never computed.
+filled with those nearest in length, while ``items x longest`` stays within the token budget and little of it is
+padding. Batches are computed in an executor, ``workers`` at a time. A batch that fails is halved and tried again, so
+that only the bad item gets the error. A cancelled item leaves the queue and is never computed.
 """
 
 import asyncio
