@@ -16,6 +16,7 @@ from pathlib import Path
 
 from model.artifact import Backend
 from model.errors import ConfigError
+from model.files import link_or_copy
 from model.integrity import artifact_digest, verify_digests
 from serving.config import CONFIG_VARIABLE, ServingConfig
 from serving.errors import LaunchError
@@ -113,7 +114,7 @@ def _fill(context: Path, artifact: Path, *, version: str, backend: Backend, whee
     """Lay out what the Bento is built from."""
     (context / WHEELS).mkdir()
     found = shutil.copy(wheel, context / WHEELS) if wheel else _find_wheel(context / WHEELS)
-    shutil.copytree(artifact, context / ARTIFACT, copy_function=_link)
+    shutil.copytree(artifact, context / ARTIFACT, copy_function=link_or_copy)  # BentoML copies anyway
     (context / "omnivec_bento.py").write_text(ENTRY, encoding="utf-8")
     settings = {"version": version, "backend": backend}
     (context / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
@@ -197,12 +198,3 @@ def _bentoml(arguments: list[str], store: Path, folder: Path) -> None:
     )
     if done.returncode:
         raise LaunchError(f"bentoml {arguments[0]} failed:\n{done.stdout}{done.stderr}".rstrip())
-
-
-def _link(source: str, target: str) -> str:
-    """A hard link where the file system has them: BentoML copies the files anyway."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy(source, target)
-    return target

@@ -14,7 +14,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data.importing.config import ImportConfig
-from data.importing.finished import link
 from data.importing.pieces import ROWS, Refusals, Summary, finish_part, part_path
 from data.importing.rows import Cut, Reader
 from data.probe_store import DIRECTORY, MEDIA, probes_of
@@ -22,6 +21,7 @@ from data.records import Record
 from data.shards import Packing, ShardWriter, read_records
 from model.content import Modality
 from model.errors import DataError
+from model.files import link_or_copy
 
 REASON = "duplicate_id"
 Drop = tuple[int, int, int]
@@ -78,7 +78,7 @@ def _copy(source: Path, number: int, attempt: Path, new: int) -> None:
     sidecars = attempt / DIRECTORY
     sidecars.mkdir(exist_ok=True)
     for one, other in ((old, path), (source / DIRECTORY / old.name, sidecars / path.name)):
-        link(one, other)
+        link_or_copy(one, other)
 
 
 def _without(

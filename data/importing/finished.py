@@ -6,7 +6,6 @@ media are found by ``--fresh`` only.
 """
 
 import json
-import os
 import shutil
 import sys
 import uuid
@@ -17,9 +16,10 @@ from data.importing.config import ImportConfig
 from data.importing.looks import LOOKS, Eyes, Seen, look_again, media_of
 from data.importing.pieces import DONE, IDS, ROWS, Summary, part_path, piece_directory
 from data.importing.places import Access
+from data.importing.readers.requeue import rows_name
 from data.probe_store import DIRECTORY
 from model.errors import DataError
-from model.files import whole_file
+from model.files import link_or_copy, whole_file
 from model.integrity import file_digest
 from model.progress import progress
 
@@ -35,7 +35,7 @@ def kept_directory(output: Path, name: str) -> Path:
 
 def quarantine_file(output: Path, name: str) -> Path:
     """Refused rows of a source in a corpus."""
-    return output / "quarantine" / f"rows-{name}.parquet"
+    return output / "quarantine" / rows_name(name)
 
 
 def eyes_of(config: ImportConfig, access: Access) -> Eyes:
@@ -158,21 +158,13 @@ def _restore(output: Path, kept: Path, attempt: Path, shards: list[str], target:
     (attempt / DIRECTORY).mkdir(parents=True)
     for number, (shard, findings) in enumerate(zip(shards, sidecars, strict=True)):
         path = part_path(attempt, number)
-        link(output / shard, path)
-        link(findings, attempt / DIRECTORY / path.name)
+        link_or_copy(output / shard, path)
+        link_or_copy(findings, attempt / DIRECTORY / path.name)
     for small in SMALL:
         if (kept / small).is_file():
             shutil.copyfile(kept / small, attempt / small)
     target.parent.mkdir(parents=True, exist_ok=True)
     attempt.rename(target)
-
-
-def link(source: Path, target: Path) -> None:
-    """A file under another name as well; a copy where the file system has no links."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def forget_changed(work: Path, config: ImportConfig, access: Access) -> None:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from data.engine import EngineConfig
 from data.importing.amending import Drop, refused_rows
 from data.importing.duplicates import KEPT, duplicates, write_kept
+from data.importing.finished import quarantine_file
 from data.importing.pieces import DONE, ROWS, Refusals, Summary, part_path, piece_directory
 from data.importing.state import COMMIT, own_shards, write_json
 from data.importing.work import Job, spread
@@ -74,16 +75,16 @@ def prepare(
         for piece in range(pieces):
             folder = settled(work, piece)
             found = Summary.read(folder)
+            targets = [f"{name}-{number + place:05d}.parquet" for place in range(len(found.parts))]
+            number += len(targets)
             if folder == piece_directory(work, piece):
-                whole[str(piece)] = [f"{name}-{number + place:05d}.parquet" for place in range(len(found.parts))]
-            for place, part in enumerate(found.parts):
-                target = f"{name}-{number:05d}.parquet"
+                whole[str(piece)] = targets
+            for place, (target, part) in enumerate(zip(targets, found.parts, strict=True)):
                 path = part_path(folder, place)
                 _count(path, part)
                 shards[target] = part["sha256"]
                 sidecar = folder / DIRECTORY / path.name
                 moves += [(_in(work, sidecar), f"{DIRECTORY}/{target}"), (_in(work, path), target)]
-                number += 1
             for row in refused_rows(folder / ROWS):
                 refusals.add(row["row"], row["raw"], row["reasons"], row["message"])
             _add(total, found)
@@ -93,7 +94,7 @@ def prepare(
             f"{total.rows} rows became {total.records} records and {refusals.count} refused rows, {total.refused} by "
             "the pieces; the disk or our code is at fault"
         )
-    quarantine = f"quarantine/rows-{name}.parquet"
+    quarantine = _in(output, quarantine_file(output, name))
     if refusals.count:
         moves.append((ROWS, quarantine))
     moved = {target for _, target in moves}

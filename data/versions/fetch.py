@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from data.versions.origin import Entry, Origin
 from model.errors import DataError
+from model.files import link_or_copy
 from model.progress import progress
 
 if TYPE_CHECKING:
@@ -130,10 +131,7 @@ def _place(found: Origin, entry: Entry, cache: Path, target: Path) -> None:
         return
     kept = cache / "files" / "md5" / entry.md5[:2] / entry.md5[2:]
     _keep(found, entry, kept)
-    try:
-        target.hardlink_to(kept)
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(kept, target)
+    link_or_copy(kept, target)
 
 
 def _keep(found: Origin, entry: Entry, kept: Path) -> None:

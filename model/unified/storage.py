@@ -3,7 +3,6 @@
 Parts are separate files so that a text-only load never reads a tower and frozen parts can be shared by hard links.
 """
 
-import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from model.content import Modality
 from model.errors import ArtifactError
+from model.files import link_or_copy
 from model.integrity import write_digests
 from model.unified.config import UnifiedConfig
 from model.unified.portable import write_portable
@@ -88,11 +88,4 @@ def load_unified(
 
 def clone_artifact(source: Path, target: Path) -> None:
     """Copy an artifact by hard links where the file system allows, else by copies."""
-
-    def link(src: str, dst: str) -> None:
-        try:
-            os.link(src, dst)
-        except OSError:
-            shutil.copy2(src, dst)
-
-    shutil.copytree(source, target, copy_function=link)
+    shutil.copytree(source, target, copy_function=link_or_copy)

@@ -55,6 +55,11 @@ class RequeueReader:
                     yield _row(row["row"], row["raw"])
 
 
+def rows_name(name: str) -> str:
+    """Name of the file with the refused rows of a source."""
+    return f"rows-{name}.parquet"
+
+
 def quarantine_files(directory: Path, name: str) -> list[Path]:
     """Quarantined rows of a source.
 
@@ -62,10 +67,10 @@ def quarantine_files(directory: Path, name: str) -> list[Path]:
         DataError: there are none.
     """
     for folder in (directory, directory / "quarantine"):
-        found = sorted(folder.glob(f"rows-{name}.parquet"))
+        found = sorted(folder.glob(rows_name(name)))
         if found:
             return found
-    raise DataError(f"{directory} holds no rows-{name}.parquet: give the quarantine directory of an import of {name!r}")
+    raise DataError(f"{directory} holds no {rows_name(name)}: give the quarantine directory of an import of {name!r}")
 
 
 def _row(number: int | None, raw: str | None) -> Row | Unreadable:
