@@ -17,7 +17,7 @@ body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding
 h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}svg{max-width:100%;height:auto}
 table{border-collapse:collapse;margin:.6rem 0}th,td{padding:.25rem .7rem;border-bottom:1px solid #dde3ea}
 th,td{text-align:left}
-.n,th.n{text-align:right;font-variant-numeric:tabular-nums}th{background:#f3f6f9}
+.n{text-align:right;font-variant-numeric:tabular-nums}th{background:#f3f6f9}
 iframe{width:100%;height:48rem;border:1px solid #dde3ea}summary{cursor:pointer;margin:.6rem 0}
 .bad{color:#b3261e;font-weight:600}.plot{overflow-x:auto}
 @media(max-width:44rem){body{margin:1rem auto;overflow-wrap:anywhere}

@@ -7,7 +7,6 @@ file without an end must not be followed.
 import base64
 import binascii
 import os
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,7 +19,7 @@ from data.importing.looks import ABSENT, local_look, remote_look
 from data.importing.readers.packed import Unpacked
 from data.importing.refusal import Refused
 from data.importing.rows import Stored
-from data.importing.steady import PERMANENT, persist, steady
+from data.importing.steady import PERMANENT, attempted, persist, steady
 from model.errors import DataError
 
 T = TypeVar("T")
@@ -248,20 +247,15 @@ class Access:
             yield file
 
     def _retrying(self, place: str, fetch: Callable[[], T]) -> T:
-        for attempt in range(self.places.retries + 1):
-            try:
-                return fetch()
-            except Refused:
-                raise
-            except PERMANENT as error:
-                raise Refused("path_missing", f"{place!r} cannot be opened: {error}", ABSENT) from error
-            except Exception as error:  # each file system has errors of its own
-                if attempt == self.places.retries:
-                    raise Refused(
-                        "fetch_failed", f"{place!r}: {type(error).__name__} {error}; {attempt + 1} attempts"
-                    ) from error
-                time.sleep(0.5 * 2**attempt)
-        raise AssertionError
+        try:
+            return attempted(self.places.retries, fetch, (Refused, *PERMANENT))
+        except Refused:
+            raise
+        except PERMANENT as error:
+            raise Refused("path_missing", f"{place!r} cannot be opened: {error}", ABSENT) from error
+        except Exception as error:
+            said = f"{place!r}: {type(error).__name__} {error}; {self.places.retries + 1} attempts"
+            raise Refused("fetch_failed", said) from error
 
     def _confined(self, place: str) -> Path:
         try:

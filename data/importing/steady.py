@@ -18,6 +18,18 @@ BUFFER = 1 << 20
 FIRST_PAUSE = 0.5
 
 
+def attempted(retries: int, once: Callable[[], T], final: tuple[type[Exception], ...]) -> T:
+    """What ``once`` gives, called again after ever longer pauses; raises what the last call raised, or a ``final``."""
+    for attempt in range(retries):
+        try:
+            return once()
+        except final:
+            raise
+        except Exception:  # each file system has errors of its own
+            time.sleep(FIRST_PAUSE * 2**attempt)
+    return once()
+
+
 def persist(place: str, retries: int, once: Callable[[], T]) -> T:
     """Do something with a remote place, again when it fails.
 
@@ -26,21 +38,17 @@ def persist(place: str, retries: int, once: Callable[[], T]) -> T:
     """
     # Of HTTP fsspec calls whatever fails a missing file.
     permanent = PERMANENT[1:] if place.startswith("http") else PERMANENT
-    for attempt in range(retries + 1):
-        try:
-            return once()
-        except DataError:
-            raise
-        except permanent as error:
-            raise DataError(f"{place} cannot be opened: {type(error).__name__} {error}") from error
-        except Exception as error:  # each file system has errors of its own
-            if attempt == retries:
-                raise DataError(
-                    f"{place} cannot be reached: {type(error).__name__} {error}; {attempt + 1} attempts. The file is "
-                    "not taken for damaged: once it can be reached, the same command goes on where it was"
-                ) from error
-            time.sleep(FIRST_PAUSE * 2**attempt)
-    raise AssertionError
+    try:
+        return attempted(retries, once, (DataError, *permanent))
+    except DataError:
+        raise
+    except permanent as error:
+        raise DataError(f"{place} cannot be opened: {type(error).__name__} {error}") from error
+    except Exception as error:
+        raise DataError(
+            f"{place} cannot be reached: {type(error).__name__} {error}; {retries + 1} attempts. The file is "
+            "not taken for damaged: once it can be reached, the same command goes on where it was"
+        ) from error
 
 
 def steady(place: str, retries: int, opener: Callable[[], Any]) -> IO[bytes]:
