@@ -3,8 +3,13 @@
 Every module that uses Daft calls :func:`start` first: it turns telemetry off before Daft is imported.
 """
 
+import atexit
+import contextlib
 import logging
 import os
+import threading
+import time
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -69,10 +74,32 @@ def start(config: EngineConfig | None = None) -> None:
 
     if config.runner == "local":
         daft.set_runner_native(config.processes)
+        atexit.register(_wait_until_idle)
     else:
         _start_ray(config)
         daft.set_runner_ray(address=config.address, noop_if_initialized=True)
     _started.append(config)
+
+
+def _wait_until_idle(limit_s: float = 1.0, pause_s: float = 0.01) -> None:
+    """Hold the exit until no other thread of this process runs.
+
+    A thread of Daft lets go of Python objects only after its result is out. When the interpreter ends first, that
+    thread is ended in the middle of Rust: the process dies by SIGSEGV after its work is done, and a step counts as
+    failed. While this sleeps, such a thread gets the interpreter at once; one that waits for a core counts as running.
+    """
+    quiet, end = 0, time.monotonic() + limit_s
+    while quiet < 2 and time.monotonic() < end:
+        time.sleep(pause_s)
+        quiet = 0 if _others_run() else quiet + 1
+
+
+def _others_run() -> bool:
+    own, states = str(threading.get_native_id()), []
+    for thread in Path("/proc/self/task").glob("*/stat"):
+        with contextlib.suppress(OSError):  # a thread may end between the two
+            states += [thread.read_text().rpartition(")")[2].split()[0]] if thread.parent.name != own else []
+    return "R" in states
 
 
 def _start_ray(config: EngineConfig) -> None:

@@ -42,6 +42,22 @@ except ConfigError as error:
     assert "use a new process" in run(code)
 
 
+@pytest.mark.parametrize(("waits", "said"), [(True, "done\n"), (False, "")])
+def test_the_exit_waits_for_threads_at_work(waits: bool, said: str) -> None:
+    code = f"""
+import atexit, threading, time
+import data.engine
+def work(end=time.monotonic() + 0.4):
+    while time.monotonic() < end:
+        pass
+    print("done", flush=True)
+threading.Thread(target=work, daemon=True).start()
+if {waits}:
+    atexit.register(data.engine._wait_until_idle)
+"""
+    assert run(code) == said
+
+
 def test_an_address_needs_ray() -> None:
     with pytest.raises(ConfigError, match="set runner to ray"):
         EngineConfig.parse({"address": "auto"})
