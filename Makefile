@@ -59,7 +59,7 @@ render: $(READY)  ## render the overlays into infra/rendered; review the differe
 lint: $(READY)  ## style, types, direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers 2
 	$(BIN)/lint-imports
 
 format: $(READY)  ## rewrite in the house style

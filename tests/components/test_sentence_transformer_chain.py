@@ -95,7 +95,9 @@ def start(name: str, where: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(TASKS))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.minutes if name == "gemma2" else ()) for name in TASKS]
+)
 def test_the_whole_chain(dataset: Path, tmp_path: Path, name: str) -> None:
     began = start(name, tmp_path)
     assert features(FeaturesConfig(), dataset=dataset, model=began, output=tmp_path / "store")["stored"] == 0

@@ -34,7 +34,7 @@ def dataset(tmp_path: Path, png_bytes: bytes, ogg_bytes: bytes, mp4_bytes: bytes
     return tmp_path / "data"
 
 
-@pytest.mark.slow
+@pytest.mark.minutes
 def test_a_sound_model_passes_and_leaves_report_and_windows(tiny_artifact: Path, dataset: Path, tmp_path: Path) -> None:
     report, captures = tmp_path / "out" / "report.json", tmp_path / "out" / "captures"
     config = Config(backend="torch", parity_per_kind=3, window_per_kind=3, items_per_request=4)

@@ -48,6 +48,7 @@ def wait_for_a_step(where: Path, done: int, process: BaseProcess) -> None:
         time.sleep(0.001)
 
 
+@pytest.mark.minutes
 def test_killed_at_random_moments(dataset, tiny_artifact, whole, tmp_path) -> None:
     model, seconds = whole
     rng = random.Random(os.getpid())

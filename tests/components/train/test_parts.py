@@ -133,6 +133,7 @@ def test_weights_depend_neither_on_workers_nor_on_what_is_kept_nor_on_a_kill(
     assert learned != (tiny_artifact / "projectors.safetensors").read_bytes()
 
 
+@pytest.mark.minutes
 def test_an_error_in_a_part_is_the_error_of_the_stage(tiny_artifact: Path, tmp_path: Path) -> None:
     broken = write(tmp_path / "broken", broken=0)
     for workers in (0, 2):

@@ -85,6 +85,7 @@ def test_faults_are_found(mixed, still, two, tmp_path) -> None:
             agree(tmp_path, two / fault, still)
 
 
+@pytest.mark.minutes
 def test_a_checkpoint_of_shards_is_continued_by_one_process_and_the_other_way_round(mixed, still, tmp_path) -> None:
     settings = {"steps": 4, "checkpoint_every_steps": 2, "trainable": ALL_OF_THE_TRUNK}
     alone(config(1, **settings), mixed, still, tmp_path / "whole")

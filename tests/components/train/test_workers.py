@@ -128,6 +128,7 @@ def test_batches_are_the_same_with_any_number_of_workers(mixed, tiny_artifact, p
         assert_same(expected[0], make(5))
 
 
+@pytest.mark.minutes
 def test_weights_are_the_same_with_any_number_of_workers_and_after_a_resume(mixed, tiny_artifact, tmp_path) -> None:
     def kill(_: object, step: int) -> None:
         if step == 5:

@@ -209,6 +209,7 @@ print((peak_bytes() - before) / 2**20)
 """
 
 
+@pytest.mark.minutes
 def test_peak_memory_of_a_process() -> None:
     """8,192 pairs: one matrix of cosines is 256 MiB."""
     found = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True).stdout

@@ -78,6 +78,7 @@ print((peak_bytes() - before) / 2**20)
 """
 
 
+@pytest.mark.minutes
 def test_peak_memory_of_a_process() -> None:
     """8,192 pairs: a matrix of logits is 256 MiB."""
     found = {}

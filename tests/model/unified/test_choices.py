@@ -138,10 +138,8 @@ def test_tokens_that_do_not_divide_into_outputs_of_the_tower_are_refused() -> No
         )
 
 
-@pytest.mark.parametrize(
-    "choice",
-    ["xlm-roberta, SigLIP, Wav2Vec2", pytest.param("Gemma 3, ConvNeXt, AST", marks=pytest.mark.minutes)],
-)
+@pytest.mark.minutes
+@pytest.mark.parametrize("choice", ["xlm-roberta, SigLIP, Wav2Vec2", "Gemma 3, ConvNeXt, AST"])
 def test_onnx_equals_torch(choice: str, tmp_path: Path) -> None:
     from model.unified.onnx_export import export_onnx
     from model.unified.onnx_runtime import OnnxUnifiedEncoder
