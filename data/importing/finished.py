@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from data.importing.config import ImportConfig
+from data.importing.containers import eyes_of
 from data.importing.looks import LOOKS, Eyes, Seen, look_again, media_of
-from data.importing.pieces import DONE, IDS, ROWS, Summary, part_path, piece_directory
+from data.importing.pieces import DONE, IDS, ROWS, Summary, drop_piece, part_path, piece_directory
 from data.importing.places import Access
 from data.importing.readers.requeue import rows_name
 from data.probe_store import DIRECTORY
@@ -36,11 +37,6 @@ def kept_directory(output: Path, name: str) -> Path:
 def quarantine_file(output: Path, name: str) -> Path:
     """Refused rows of a source in a corpus."""
     return output / "quarantine" / rows_name(name)
-
-
-def eyes_of(config: ImportConfig, access: Access) -> Eyes:
-    """How to look at the media of an import."""
-    return Eyes(access.look, lambda value: access.read(value, config.limits.max_media_bytes))
 
 
 def keep(output: Path, work: Path, name: str, found: dict[str, Any]) -> None:
@@ -183,10 +179,7 @@ def forget_changed(work: Path, config: ImportConfig, access: Access) -> None:
             "bring them back, or give --fresh to begin again without them"
         )
     for number in seen.changed:
-        gone = work / "attempts" / f"gone-{uuid.uuid4().hex}"
-        gone.parent.mkdir(exist_ok=True)
-        piece_directory(work, number).rename(gone)
-        shutil.rmtree(gone, ignore_errors=True)
+        drop_piece(piece_directory(work, number), work)
     if seen.changed:
         _say(f"media changed since they were imported, such as {_first(seen)}: {len(seen.changed)} pieces begin again")
 

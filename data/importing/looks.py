@@ -119,10 +119,12 @@ class Eyes(NamedTuple):
     Attributes:
         look: at a value, as it is now.
         read: its content, or :class:`Refused`.
+        name: of it, for people.
     """
 
     look: Callable[[str], str]
     read: Callable[[str], bytes]
+    name: Callable[[str], str]
 
 
 @dataclass
@@ -170,7 +172,7 @@ def look_again(path: Path, piece: int, eyes: Eyes, seen: Seen, superseded: froze
                 if piece in seen.changed or (was.refused and was.value in superseded):
                     continue
                 if not _same(was, now, eyes):
-                    seen.changed[piece] = was.value
+                    seen.changed[piece] = eyes.name(was.value)
                     continue
                 again[-1], settled = was._replace(look=now), True
     if settled and piece not in seen.changed:

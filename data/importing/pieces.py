@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.importing.config import ImportConfig
+from data.importing.containers import Contents
 from data.importing.looks import LOOKS, Looked
 from data.importing.making import Made, Maker
 from data.importing.readers.requeue import SCHEMA as REFUSED
@@ -31,6 +32,8 @@ from model.errors import DataError
 from model.integrity import file_digest
 
 DONE = "done.json"
+# In a piece that refused rows of a host that had given nothing yet: perhaps it is away.
+UNPROVEN = "unproven"
 ROWS = "rows.parquet"
 IDS = "ids.parquet"
 _WORD, _COUNT = pa.uint64(), pa.int32()
@@ -87,6 +90,9 @@ def import_piece(config: ImportConfig, reader: Reader, maker: Maker, cut: Cut, t
         cut: the rows.
         target: directory of the piece.
         ids: whether ids have to be compared with those of other pieces.
+
+    Raises:
+        DataError: the source, or a host that rows point to, cannot be reached; nothing is left of the piece.
     """
     attempt = target.parent.parent / "attempts" / f"{target.name}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     attempt.mkdir(parents=True)
@@ -97,9 +103,10 @@ def import_piece(config: ImportConfig, reader: Reader, maker: Maker, cut: Cut, t
             Parts(attempt, config, int(target.name), ids=ids) as parts,
         ):
             maker.note = looked.add
-            rows = 0
+            rows, contents = 0, Contents(config, cut)
             for row in reader.read(cut):
                 rows += 1
+                contents.add(row)
                 if isinstance(row, Unreadable):
                     refusals.add(row.number, row.raw, [row.reason], row.message)
                     continue
@@ -107,6 +114,10 @@ def import_piece(config: ImportConfig, reader: Reader, maker: Maker, cut: Cut, t
                     parts.add(maker(row), row)
                 except Refused as refused:
                     refusals.add(row.number, row.raw, [refused.reason], refused.message)
+            if contents.medium is not None:
+                looked.add(contents.medium)
+        if not maker.access.hosts.settle():
+            (attempt / UNPROVEN).touch()
         summary = parts.summary()
         summary.refused, summary.reasons = refusals.count, dict(refusals.reasons)
         summary.rows = rows
@@ -126,6 +137,20 @@ def _settle(attempt: Path, target: Path) -> Summary:
             raise
         # Another worker, of an import that was ended, was as far: it wrote the same.
     return Summary.read(target)
+
+
+def forget_unproven(work: Path) -> None:
+    """Drop the pieces that an import which has ended may have refused rows of for nothing but a network that failed."""
+    for mark in sorted((work / "pieces").glob(f"[0-9]*/{UNPROVEN}")):
+        drop_piece(mark.parent, work)
+
+
+def drop_piece(piece: Path, work: Path) -> None:
+    """Undo a piece in one step; it is left to do."""
+    gone = work / "attempts" / f"gone-{uuid.uuid4().hex}"
+    gone.parent.mkdir(exist_ok=True)
+    piece.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 class Refusals:

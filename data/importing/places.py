@@ -16,10 +16,11 @@ from urllib.parse import unquote, urlsplit
 
 from data.importing.config import Places, Unpacking
 from data.importing.looks import ABSENT, local_look, remote_look
+from data.importing.outage import Hosts
 from data.importing.readers.packed import Unpacked
 from data.importing.refusal import Refused
 from data.importing.rows import Stored
-from data.importing.steady import PERMANENT, attempted, persist, steady
+from data.importing.steady import PERMANENT, UnreachableError, attempted, persist, steady
 from model.errors import DataError
 
 T = TypeVar("T")
@@ -50,6 +51,9 @@ class Access:
         places: what is allowed.
         base: directory, or URI of one, that relative paths start from.
         unpacking: how far compressed files may unpack.
+
+    Attributes:
+        hosts: that remote places are on, and whether they are there.
     """
 
     def __init__(self, places: Places, base: str, unpacking: Unpacking | None = None) -> None:
@@ -62,6 +66,7 @@ class Access:
         # One compressed file stays open: whoever goes on in it need not unpack what is before again.
         self._kept: tuple[str, Unpacked] | None = None
         self._files = ExitStack()
+        self.hosts = Hosts(lambda place: self._retrying(place, lambda: self._touched(place)))
         weakref.finalize(self, self._files.close)
 
     def read(self, value: str, most: int) -> bytes:
@@ -77,13 +82,14 @@ class Access:
 
         Raises:
             Refused: it may not be read, is not there, or has more.
+            UnreachableError: its host is away.
         """
         if value.startswith("data:"):
             return Fetched(_inline(value, most), None)
         place = self.place(value)
         if is_remote(place):
             self._allow(place)
-            return self._retrying(place, lambda: self._remote(place, most))
+            return self._from_host(place, most)
         look = _look_at(place)
         try:
             return Fetched(_local(self._confined(place), place, most), look)
@@ -226,6 +232,25 @@ class Access:
             raise Refused("too_large", f"{place!r} has more than the {most} bytes that are accepted", look)
         return Fetched(data, look)
 
+    def _from_host(self, place: str, most: int) -> Fetched:
+        """Fetch a remote medium, and note whether its host gave it."""
+        self._system(urlsplit(place).scheme)  # one that is not installed is no fault of the row
+        try:
+            found = self._retrying(place, lambda: self._remote(place, most))
+        except Refused as refused:
+            if refused.reason == "too_large":
+                self.hosts.gave(place)
+            else:
+                self.hosts.failed(place, refused.__cause__ if isinstance(refused.__cause__, Exception) else refused)
+            raise
+        self.hosts.gave(place)
+        return found
+
+    def _touched(self, place: str) -> None:
+        """See that a place can be read."""
+        with self._stream(self._system(urlsplit(place).scheme), place) as file:
+            file.read(1)
+
     def _remote_look(self, place: str) -> str:
         system = self._system(urlsplit(place).scheme)
         if not place.startswith("http"):
@@ -248,8 +273,8 @@ class Access:
 
     def _retrying(self, place: str, fetch: Callable[[], T]) -> T:
         try:
-            return attempted(self.places.retries, fetch, (Refused, *PERMANENT))
-        except Refused:
+            return attempted(self.places.retries, fetch, (Refused, UnreachableError, *PERMANENT))
+        except (Refused, UnreachableError):
             raise
         except PERMANENT as error:
             raise Refused("path_missing", f"{place!r} cannot be opened: {error}", ABSENT) from error

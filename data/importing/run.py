@@ -14,6 +14,7 @@ from data.importing.config import ImportConfig
 from data.importing.drafts import has_column
 from data.importing.finished import changed_pieces, forget_changed, restore
 from data.importing.finishing import prepare, remaining, without_duplicates
+from data.importing.pieces import forget_unproven
 from data.importing.readers.open import open_source
 from data.importing.readers.requeue import quarantine_files
 from data.importing.rows import Cut, Reader, Row
@@ -108,6 +109,7 @@ def _run(job: Job, output: Path, engine: EngineConfig, *, fresh: bool) -> Import
     if requeue is None:
         _check_columns(config, reader, plan)
     _resume(work, {**facts, "requeue": requeue is not None, "replace": anew})
+    forget_unproven(work)
     forget_changed(work, config, access)
     kept = own_shards(output, config.name) if joins else []
     job = job.model_copy(update={"ids": config.mapping.id is not None or joins})

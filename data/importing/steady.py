@@ -18,6 +18,10 @@ BUFFER = 1 << 20
 FIRST_PAUSE = 0.5
 
 
+class UnreachableError(DataError):
+    """A place is away, for now: the import ends, and nothing is refused for it."""
+
+
 def attempted(retries: int, once: Callable[[], T], final: tuple[type[Exception], ...]) -> T:
     """What ``once`` gives, called again after ever longer pauses; raises what the last call raised, or a ``final``."""
     for attempt in range(retries):
@@ -34,7 +38,8 @@ def persist(place: str, retries: int, once: Callable[[], T]) -> T:
     """Do something with a remote place, again when it fails.
 
     Raises:
-        DataError: it is not there, or cannot be reached.
+        UnreachableError: it cannot be reached.
+        DataError: it is not there.
     """
     # Of HTTP fsspec calls whatever fails a missing file.
     permanent = PERMANENT[1:] if place.startswith("http") else PERMANENT
@@ -45,7 +50,7 @@ def persist(place: str, retries: int, once: Callable[[], T]) -> T:
     except permanent as error:
         raise DataError(f"{place} cannot be opened: {type(error).__name__} {error}") from error
     except Exception as error:
-        raise DataError(
+        raise UnreachableError(
             f"{place} cannot be reached: {type(error).__name__} {error}; {retries + 1} attempts. The file is "
             "not taken for damaged: once it can be reached, the same command goes on where it was"
         ) from error

@@ -1,8 +1,10 @@
 """An import, finished or interrupted, notices media that changed behind an unchanged manifest and does these again."""
 
+import io
 import json
 import os
 import shutil
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from data.engine import EngineConfig
 from data.importing import finished
@@ -21,6 +24,7 @@ from data.importing.run import Imported, run_import
 from model.errors import DataError
 from tests.conftest import make_png
 from tests.data.importing.conftest import IMAGE_MAPPING, Configure, Workers
+from tests.data.importing.test_packed import PACK
 
 PICTURES, ROWS, PIECE = 8, 16, 2
 SOURCE = {"kind": "jsonl", "path": "rows.jsonl"}
@@ -321,3 +325,64 @@ def test_looks(tmp_path: Path) -> None:
     assert local_look(path).startswith(f"{UNSURE}3 ")  # another change could have the same time
     assert remote_look({"size": 3, "ETag": '"x"', "name": "a"}) == 'size=3 etag="x"'
     assert remote_look({"Content-Length": "3", "Date": "now"}) == f"{UNSURE} size=3"
+
+
+def tar_home(home: Path, form: str) -> Path:
+    """A tar of pictures whose members all have one time."""
+    home.mkdir()
+    (home / f"a.{form}").write_bytes(tar_bytes(form, {}))
+    return home
+
+
+def tar_bytes(form: str, other: dict[int, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for number in range(PICTURES):
+            data = other.get(number, plain_picture(number))
+            for name, held in ((f"{number}.txt", f"picture {number}".encode()), (f"{number}.png", data)):
+                member = tarfile.TarInfo(name)
+                member.size = len(held)
+                tar.addfile(member, io.BytesIO(held))
+    return PACK[form](buffer.getvalue()) if form in PACK else buffer.getvalue()
+
+
+def plain_picture(number: int) -> bytes:
+    """Of one size, whatever is on it."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), (number, 2 * number, 3 * number)).save(buffer, "PNG", compress_level=0)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("form", ["tar", *PACK])
+def test_a_member_of_a_tar_that_is_another_of_its_size_and_time_is_noticed(
+    tmp_path: Path, configure: Configure, workers: Workers, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    mapping = {
+        **IMAGE_MAPPING,
+        "query": [{"modality": "text", "column": "txt"}],
+        "positives": [[{"modality": "image", "column": "png"}]],
+    }
+    config = configure({"kind": "webdataset", "path": f"a.{form}"}, mapping=mapping, sizes={"piece_rows": PIECE})
+    home, output = tar_home(tmp_path / "home", form), tmp_path / "out"
+    path = home / f"a.{form}"
+    os.utime(path, ns=(10**18, 10**18))
+    first = go(config, home, output).report
+    assert go(config, home, output).before
+    path.write_bytes(tar_bytes(form, {5: plain_picture(99)}))
+    os.utime(path, ns=(10**18, 10**18))
+    workers.done = []
+    found = go(config, home, output)
+    assert workers.done == [2]
+    assert f"rows 4 to 5 in a.{form}: 1 of 4 pieces are imported again" in capsys.readouterr().err
+    fresh = go(config, home, tmp_path / "fresh").report
+    assert found.report["digest"] == fresh["digest"] != first["digest"]
+    # A copy of the same content is read, and nothing is imported; an interrupted import compares as well.
+    path.write_bytes(path.read_bytes())
+    assert go(config, home, output).before
+    workers.done, workers.most = [], 3
+    with pytest.raises(KeyboardInterrupt):
+        go(config, home, tmp_path / "broken")
+    path.write_bytes(tar_bytes(form, {}))
+    workers.done, workers.most = [], 1_000
+    assert go(config, home, tmp_path / "broken").report["digest"] == first["digest"]
+    assert workers.done == [2, 3]
