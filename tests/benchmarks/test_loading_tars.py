@@ -20,7 +20,10 @@ def setting(tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     return Setting(tiny_artifact, CORPUS, tmp_path, threads=1, rounds=1)
 
 
-@pytest.mark.parametrize("modality", loading_tars.MODALITIES)
+MODALITIES = [pytest.param(m, marks=[] if m is Modality.IMAGE else pytest.mark.minutes) for m in loading_tars.MODALITIES]
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
 def test_both_sides_make_the_same_batches(setting: Setting, modality: Modality) -> None:
     row = loading_tars.ROWS[f"loading-tars-{modality}-0"](setting)
     assert min(row.ours, row.peer_value, row.ratio) > 0
