@@ -81,9 +81,9 @@ class Held:
     items: int = 0
     work: float = 0.0
 
-    def change(self, items: int, work: float, *, many: float) -> None:
-        """Count what comes or, below zero, leaves."""
-        self.leaving.done(max(0, -items))
+    def change(self, items: int, work: float, *, many: float, served: bool = True) -> None:
+        """Count what comes or, below zero, leaves: served, or as if it had never been here."""
+        self.leaving.done(max(0, -items) if served else 0)
         was_many, self.items = self.items >= many, self.items + items
         self.work = self.work + work if self.items else 0.0
         if was_many != (self.items >= many):
@@ -160,12 +160,15 @@ class Admission:
     Args:
         limits: how much may be inside.
         clock: seconds.
+        line: that leads here; by default a new one. One that outlives the door keeps what was promised before it.
     """
 
-    def __init__(self, limits: RequestLimits, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, limits: RequestLimits, clock: Callable[[], float] = time.monotonic, line: Line | None = None
+    ) -> None:
         self._limits = limits
         self._clock = clock
-        self._line = Line(QUEUES * limits.queue_items, clock)
+        self._line = line_of(limits, clock) if line is None else line
         self._clients: dict[Hashable, Held] = {}
         self.meter = Meter(clock)
         self.held = Held(Meter(clock))
@@ -267,6 +270,11 @@ class Admission:
         is_busy = self.held.work >= BUSY_WORK
         if was_busy != is_busy:
             self.meter.busy(is_busy)
+
+
+def line_of(limits: RequestLimits, clock: Callable[[], float] = time.monotonic) -> Line:
+    """A line that is as long as the limits allow."""
+    return Line(QUEUES * limits.queue_items, clock)
 
 
 def _share(times: float, most: int, others: int, clients: int) -> float:

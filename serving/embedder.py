@@ -23,6 +23,7 @@ from serving.config import RequestLimits
 from serving.deadline import too_late
 from serving.engine import Engine, Prepared
 from serving.errors import RequestError, from_exception
+from serving.line import Line
 from serving.sharing import Known, Shared, VectorCache
 from serving.telemetry import Load, log, metrics
 from serving.tracing import RequestTrace, trace_batch
@@ -84,6 +85,7 @@ class Embedder:
         prepare_workers: threads that decode and tokenise.
         compute_workers: batches that are computed at a time.
         capture: where a sample of the answers is kept.
+        line: of refused requests; it outlives a model.
     """
 
     def __init__(
@@ -94,11 +96,12 @@ class Embedder:
         prepare_workers: int,
         compute_workers: int = 1,
         capture: Capture | None,
+        line: Line | None = None,
     ) -> None:
         self.engine = engine
         self._limits = limits
         self._capture = capture
-        self._admission = Admission(limits)
+        self._admission = Admission(limits, line=line)
         self._prepare_pool = ThreadPoolExecutor(prepare_workers, thread_name_prefix="prepare")
         self._compute_pool = ThreadPoolExecutor(compute_workers, thread_name_prefix="compute")
         self._prepare: MicroBatcher[Content, Prepared] = MicroBatcher(

@@ -13,6 +13,7 @@ from starlette.types import Scope as AsgiScope
 
 from serving.errors import RequestError
 from serving.keys import ApiKey, KeyRing, Scope
+from serving.room import Room
 
 PROBES = frozenset({"/livez", "/readyz", "/healthz"})
 OPEN = PROBES | {"/"}  # the page at / holds nothing of the service
@@ -28,12 +29,14 @@ class Client:
 
     key: ApiKey | None
     clock: Callable[[], float] = time.monotonic
-    pending: int = 0
+    _room: Room | None = field(init=False, default=None)
     _allowance: float = field(init=False, default=0.0)
     _at: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
         self._allowance, self._at = float(self.rate or 0), self.clock()
+        if self.key is not None and self.key.items_in_flight is not None:
+            self._room = Room(self.key.items_in_flight, self.clock)
 
     @property
     def name(self) -> str:
@@ -74,20 +77,26 @@ class Client:
         Raises:
             RequestError: 429 when the key would have too many there.
         """
-        limit = self.key.items_in_flight if self.key is not None else None
-        if limit is not None and self.pending + count > limit:
+        if (room := self._room) is None:
+            yield
+            return
+        if room.held + count > room.most:
+            seconds = room.seconds(count)
             raise RequestError(
-                f"key {self.name!r} has {self.pending} items in the service and may have {limit}; retry after 1 s",
+                f"key {self.name!r} has {room.held} items in the service and may have {room.most}; retry after "
+                f"{seconds} s",
                 status=429,
                 code="rate_limited",
                 limit="items_in_flight",
-                headers={"Retry-After": "1"},
+                headers={"Retry-After": str(seconds)},
             )
-        self.pending += count
+        room.take(count)
+        served = False
         try:
             yield
+            served = True
         finally:
-            self.pending -= count
+            room.leave(count, served=served)
 
 
 class Gate:

@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 from model.errors import ConfigError
+from serving.admission import line_of
 from serving.config import ServingConfig
 from serving.errors import RequestError
 from serving.runtime import Load, Runtime, load_from_config, open_runtime
@@ -31,6 +32,7 @@ class ModelHost:
         self._load = load
         self._source = source
         self._stamp = _stamp(source)
+        self._line = line_of(config.limits)  # who was told to come back is let in by whichever model serves then
         self._runtime: Runtime | None = None
 
     @property
@@ -49,7 +51,7 @@ class ModelHost:
             ArtifactError: the artifact is missing, damaged, or fails its warm-up.
             ConfigError: an option does not fit the model.
         """
-        self._runtime = open_runtime(self.config, self._load)
+        self._runtime = open_runtime(self.config, self._load, self._line)
 
     def runtime(self) -> Runtime:
         """The runtime that serves now.
@@ -84,7 +86,7 @@ class ModelHost:
         fixed = [name for name in type(config).model_fields if name not in SWAPPABLE]
         if changed := [name for name in fixed if getattr(config, name) != getattr(old.config, name)]:
             raise ConfigError(f"{', '.join(changed)} cannot change while the service runs; restart it for that")
-        new = await asyncio.to_thread(open_runtime, config, self._load)
+        new = await asyncio.to_thread(open_runtime, config, self._load, self._line)
         self._runtime, self.config = new, config
         log.info(
             "swapped",

@@ -91,14 +91,14 @@ class RequestMiddleware:
         try:
             scope["state"]["client"] = client = self._gate.admit(scope)
             exchange.notes["client"] = client.name
-            if _declared_length(scope) > self._bodies.each:
+            if (declared := _declared_length(scope)) > self._bodies.each:
                 raise body_too_large(self._bodies.each)
         except RequestError as error:
             exchange.notes.update(error=error.code, limit=error.limit)
             await error_response(error, exchange.request_id, scope["path"])(scope, receive, send)
             return
         try:
-            with self._bodies.counted(receive) as limited:
+            with self._bodies.counted(receive, declared) as limited:
                 await self._app(scope, limited, send)
         except Exception as error:  # the last line of defence: the caller gets an opaque answer, the log the stack
             log.error("unhandled", exc_info=error, extra={"request_id": exchange.request_id})

@@ -12,6 +12,7 @@ from serving.cores import Sharing, share_cores, usable_cores
 from serving.embedder import Embedder
 from serving.engine import Engine, default_dimension, load_engine
 from serving.fetch import Fetcher
+from serving.line import Line
 from serving.samples import sample_contents
 from serving.telemetry import log
 
@@ -81,8 +82,13 @@ def load_from_config(config: ServingConfig) -> Engine:
     )
 
 
-def open_runtime(config: ServingConfig, load: Load = load_from_config) -> Runtime:
+def open_runtime(config: ServingConfig, load: Load = load_from_config, line: Line | None = None) -> Runtime:
     """Load a model and warm up every modality.
+
+    Args:
+        config: what to serve.
+        load: makes the engine.
+        line: of requests that another model refused.
 
     Raises:
         ArtifactError: the artifact is missing, damaged, or fails its warm-up.
@@ -99,6 +105,7 @@ def open_runtime(config: ServingConfig, load: Load = load_from_config) -> Runtim
         prepare_workers=config.prepare_workers,
         compute_workers=sharing_of(config).workers,
         capture=capture,
+        line=line,
     )
     log.info(
         "ready",

@@ -15,6 +15,7 @@ from serving.config import ServingConfig
 from serving.errors import RequestError
 from serving.gate import Client, Gate, scope_of
 from serving.keys import ApiKey, KeyRing, digest_of, new_key
+from tests.serving.simulation import Clock
 
 Make = Callable[..., TestClient]
 
@@ -122,6 +123,29 @@ def test_an_allowance_fills_up_steadily_and_never_beyond_a_minute() -> None:
     assert spent() == 2
     now = 10_000.0
     assert spent() == 6
+
+
+def test_who_has_too_many_items_is_told_when_they_will_have_left() -> None:
+    clock = Clock()
+    client = Client(ApiKey(name="a", sha256="0" * 64, items_in_flight=10), clock)
+
+    def told(count: int) -> int:
+        with pytest.raises(RequestError) as caught, client.holding(count):
+            pass
+        seconds = caught.value.headers["Retry-After"]
+        assert f"has 9 items in the service and may have 10; retry after {seconds} s" in caught.value.message
+        return int(seconds)
+
+    with client.holding(9):
+        assert told(4) == 1, "no rate is known yet"
+        for _ in range(10):
+            with client.holding(1):
+                clock.now += 2
+            with pytest.raises(RequestError), client.holding(1):  # the service has no room: that is no measure
+                raise RequestError("full", status=429, code="overloaded")
+        assert [told(2), told(4)] == [3, 8], "at 85 % of an item in two seconds"
+    with client.holding(10):
+        pass
 
 
 def test_keys_rotate_without_a_restart(ring: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Another model takes over while requests run: none is lost, each is answered by one model."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +16,9 @@ from model.content import Content
 from serving import host as host_module
 from serving.config import ServingConfig
 from serving.dummy import DummyEncoder
+from serving.embedder import Caller
 from serving.engine import Engine
+from serving.errors import RequestError
 from serving.host import ModelHost
 from serving.launch import write_config
 
@@ -23,10 +26,10 @@ Live = Callable[[ModelHost], AbstractContextManager[str]]
 
 
 class Turned(DummyEncoder):
-    """Another model: the same vectors, upside down."""
+    """Another model: other vectors, and other cosines between them."""
 
     def __call__(self, batch: Any) -> Any:
-        return -super().__call__(batch)
+        return super().__call__(-np.arange(1, 9) * batch)
 
 
 class Slow(DummyEncoder):
@@ -44,7 +47,7 @@ def engine_of(config: ServingConfig) -> Engine:
     """Version 7 is the dummy, 8 is turned, 9 cannot be loaded."""
     if config.version == "9":
         raise OSError("no such artifact")
-    encoder = {"7": DummyEncoder, "7-slow": Slow, "8": Turned}[config.version]()
+    encoder = {"7": DummyEncoder, "7-slow": Slow, "8": Turned, "8-slow": Slow}[config.version]()
     return Engine(encoder, vector_space=f"space-{config.version}")
 
 
@@ -79,11 +82,18 @@ ROUTES: dict[str, tuple[dict[str, Any], Callable[[Any], Any]]] = {
     "/v1beta/models/omnivec:embedContent": (GEMINI, lambda answer: answer["embedding"]["values"]),
     "/v1/models/omnivec:batchEmbedContents": ({"requests": [GEMINI]}, lambda answer: answer["embeddings"][0]["values"]),
     "/similarity": (
-        {"model": "omnivec", "query": "four", "documents": ["four"]},
+        {"model": "omnivec", "query": "four", "documents": ["eleven text"]},
         lambda answer: answer["similarities"],
     ),
 }
 """A request of every route that computes, and what it answers: a vector, or of the last a cosine."""
+
+
+def offline(version: str) -> dict[str, Any]:
+    """What every route answers with the vectors of one model."""
+    encoder = engine_of(ServingConfig(artifact=Path(), version=version)).encoder
+    four_D, eleven_D = encoder(encoder.preprocess([Content.of("four"), Content.of("eleven text")]))
+    return {path: [four_D @ eleven_D] if path == "/similarity" else four_D for path in ROUTES}
 
 
 def test_under_load_no_request_of_any_route_fails_and_each_has_one_model(
@@ -110,15 +120,15 @@ def test_under_load_no_request_of_any_route_fails_and_each_has_one_model(
         for thread in threads:
             thread.join()
     assert {answer.status_code for _, answer in answers} == {200}
-    plain = DummyEncoder()(DummyEncoder().preprocess([Content.of("four")]))[0]
-    signs = {"7": 1, "8": -1}
+    wanted = {f"space-{version}": offline(version) for version in ("7", "8")}
+    assert not any(np.allclose(wanted["space-7"][path], wanted["space-8"][path], atol=1e-3) for path in ROUTES)
     seen = set()
     for path, answer in answers:
-        version = answer.headers["x-omnivec-version"]
-        wanted = 1.0 if path == "/similarity" else signs[version] * plain
-        assert np.allclose(ROUTES[path][1](answer.json()), wanted, atol=1e-6), path
-        seen.add((path, version))
-    assert seen == {(path, version) for path in ROUTES for version in signs}
+        space = answer.headers["x-omnivec-vector-space"]
+        assert space == f"space-{answer.headers['x-omnivec-version']}"
+        assert np.allclose(ROUTES[path][1](answer.json()), wanted[space][path], atol=1e-6), (path, space)
+        seen.add((path, space))
+    assert seen == {(path, space) for path in ROUTES for space in wanted}
 
 
 def test_a_request_ends_with_the_model_that_it_began_with(config: ServingConfig, source: Path, live: Live) -> None:
@@ -179,3 +189,40 @@ def test_a_caller_that_names_its_vector_space_never_gets_another(
         refused = ask(url, **{"X-Omnivec-Vector-Space": mine})
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "vector_space_changed")
     assert "space-8" in refused.json()["error"]["message"]
+
+
+def test_who_was_told_to_come_back_is_let_in_by_the_model_that_serves_then(config: ServingConfig) -> None:
+    """Others, who come to the new model first, leave the room that was promised before it took over."""
+    Slow.gate.clear()
+    host = ModelHost(config.model_copy(update={"version": "7-slow"}), engine_of)
+    host.open()
+    tasks: list[asyncio.Task[Any]] = []
+
+    async def come(client: str, items: int) -> int:
+        """Seconds that a request is told, or 0 when it was let in."""
+        contents = [Content.of(f"{client} {number}") for number in range(items)]
+        host.runtime().engine.encoder.armed = True  # type: ignore[attr-defined]
+        task = asyncio.create_task(host.runtime().embedder.embed(contents, request_id=client, caller=Caller(client)))
+        await asyncio.wait({task}, timeout=0.05)
+        if task.done() and isinstance(error := task.exception(), RequestError):
+            return int(error.headers["Retry-After"])
+        tasks.append(task)
+        return 0
+
+    async def story() -> None:
+        assert [await come("A", 8), await come("B", 4)] == [0, 0]
+        told = await come("C", 8)
+        before, since = host.runtime(), asyncio.get_running_loop().time()
+        assert told == 1, "no rate is known yet"
+        tasks.append(asyncio.create_task(host.swap(config.model_copy(update={"version": "8-slow"}))))
+        while host.runtime() is before:
+            await asyncio.sleep(0.01)
+        assert await come("D", 8) == 0
+        assert await come("E", 8) > 0
+        await asyncio.sleep(since + told - asyncio.get_running_loop().time())
+        assert await come("C", 8) == 0
+        Slow.gate.set()
+        await asyncio.gather(*tasks)
+        await host.close()
+
+    asyncio.run(story())
