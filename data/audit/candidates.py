@@ -42,7 +42,7 @@ def candidates(
         fits = a != b
         if kind in IN_PLACE:
             fits &= (place[first] == place[second]) & (units[a] == units[b])
-        fits[fits] = _alike(found, first[fits], second[fits], rules)
+        fits[fits] = (_alike_pages if kind == "document" else _alike)(found, first[fits], second[fits], rules)
         a, b = a[fits], b[fits]
         kept.update((np.minimum(a, b) << 32 | np.maximum(a, b)).tolist())
     codes = np.sort(np.fromiter(kept, dtype=np.int64, count=len(kept)))
@@ -109,6 +109,20 @@ def _blocks(pairs: Iterator[tuple[int, int]]) -> Iterator[tuple[NDArray[np.int64
 def _columns(pairs: list[tuple[int, int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     table = np.array(pairs, dtype=np.int64)
     return table[:, 0], table[:, 1]
+
+
+def _alike_pages(
+    found: Identities, first: NDArray[np.int64], second: NDArray[np.int64], rules: MediaRules
+) -> NDArray[np.bool_]:
+    """Whether pages may be the same: by their texts where both have some, as when they are compared, else by looks.
+
+    Pages of text look alike, whatever they say.
+    """
+    a, b = found.search[first, 1], found.search[second, 1]
+    answer: NDArray[np.bool_] = np.bitwise_count(a ^ b) <= rules.page_bits
+    looks = np.flatnonzero((a == 0) | (b == 0))
+    answer[looks] = _alike(found, first[looks], second[looks], rules)
+    return answer
 
 
 def _alike(

@@ -19,14 +19,16 @@ from data.audit.identities import Identities
 from data.audit.items import Items
 from data.audit.looks import picture_distance
 from data.audit.rules import AuditRules, MediaRules
-from data.audit.sounds import sound_distance, spectrum
+from data.audit.sounds import Spectra, sound_distance, spectra
 from data.fingerprints.text import similarity_word
 from data.probes import PICTURE_SIZE, VIDEO_FRAMES
 from model.encoder import Limits
 from model.errors import ContentError
 from model.progress import progress
 
-KEPT_DECODED = 512
+# Media are compared square by square of the table of all, so that what is decoded is used before it is forgotten.
+SQUARE = 256
+KEPT_DECODED = 2 * SQUARE
 # Share of the pages of the longer document that must be found in the other, in order.
 LEAST_PAGES = 0.8
 APART = float("inf")
@@ -48,6 +50,7 @@ def near_media(kind: str, found: Identities, items: Items, homes: dict[int, Path
     """
     pairs, left_out = candidates(kind, found, items.splits[found.item], rules.media)
     pairs = pairs[items.between_places(found.item[pairs[:, 0]], found.item[pairs[:, 1]])]
+    pairs = pairs[np.lexsort((*pairs.T[::-1], *(pairs.T[::-1] // SQUARE)))]
     access, decode, compare = MediaAccess(), _DECODERS[kind], _COMPARE[kind]
 
     @lru_cache(maxsize=KEPT_DECODED)
@@ -87,7 +90,7 @@ def compare_clips(a: Sequence[NDArray[np.uint8]], b: Sequence[NDArray[np.uint8]]
     return worst
 
 
-def compare_sounds(a: NDArray[np.float32], b: NDArray[np.float32], rules: MediaRules) -> float:
+def compare_sounds(a: Spectra, b: Spectra, rules: MediaRules) -> float:
     """Mean difference at the best shift."""
     distance = sound_distance(a, b)
     return distance if distance <= rules.sound else APART
@@ -124,10 +127,10 @@ def _video(data: bytes, limits: Limits) -> list[NDArray[np.uint8]]:
     return list(decode_video(data, limits, size=PICTURE_SIZE, max_frames=VIDEO_FRAMES).frames_FSS3)
 
 
-def _audio(data: bytes, limits: Limits) -> NDArray[np.float32]:
+def _audio(data: bytes, limits: Limits) -> Spectra:
     from model.media.audio import decode_audio
 
-    return spectrum(decode_audio(data, limits))
+    return spectra(decode_audio(data, limits))
 
 
 def _document(data: bytes, limits: Limits) -> list[Page]:

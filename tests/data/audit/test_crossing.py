@@ -34,6 +34,8 @@ def crowds(draw: st.DrawFn) -> tuple[str, Identities, np.ndarray]:
     words = rng.integers(1, 2**63, 2, dtype=np.uint64)
     words = np.concatenate([words, words ^ np.uint64(0b1011), rng.integers(1, 2**63, 1, dtype=np.uint64)])
     search = rng.choice(words, (units[-1], 1), p=[0.55, 0.2, 0.15, 0.05, 0.05])
+    if kind == "document":  # pages without a text
+        search = np.concatenate([search, np.zeros_like(search)], axis=1)
     looks = rng.integers(0, 256, (4, SIGNATURE_BYTES))
     signature = np.clip(looks[rng.integers(0, 4, units[-1])] + rng.integers(-20, 21, (units[-1], 1)), 0, 255)
     splits = rng.choice([1, 2, 4, 3, 5, 6, 7], count, p=[0.6, 0.1, 0.2, 0.03, 0.03, 0.02, 0.02]).astype(np.uint8)
