@@ -2,9 +2,10 @@
 
 It never waits for company: an item that finds compute idle goes alone at once, and while a batch is computed the
 others gather. A batch starts with the oldest item of the client that was served least (:mod:`serving.fairness`) and is
-filled with those nearest in length, while ``items x longest`` stays within the token budget and little of it is
-padding. Batches are computed in an executor, ``workers`` at a time. A batch that fails is halved and tried again, so
-that only the bad item gets the error. A cancelled item leaves the queue and is never computed.
+filled with those nearest in length, while ``items x longest`` stays within the token budget and no more of it is
+padding than another call of compute would cost. Batches are computed in an executor, ``workers`` at a time. A batch
+that fails is halved and tried again, so that only the bad item gets the error. A cancelled item leaves the queue and is
+never computed.
 """
 
 import asyncio
@@ -18,8 +19,8 @@ from serving.fairness import FairQueue
 
 T = TypeVar("T")
 R = TypeVar("R")
-SPREAD, SPREAD_FREE = 1.2, 6
-"""The longest item of a batch has at most ``spread x shortest + free`` tokens; more is cheaper in two batches."""
+PADDING = 12
+"""Tokens that a processor computes in the time that a call takes besides: more padding is dearer than a call."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +60,16 @@ class _Filling:
     """Sizes of a batch while it is filled."""
 
     count: int
-    shortest: int
     longest: int
+    tokens: int
 
-    def takes(self, length: int, budget: int, spread: float) -> bool:
+    def takes(self, length: int, budget: int, padding: int) -> bool:
         """Whether an item of ``length`` may join; if so, it has."""
-        shortest, longest = min(self.shortest, length), max(self.longest, length)
-        if longest * (self.count + 1) > budget or longest > spread * shortest + SPREAD_FREE:
+        joined = _Filling(self.count + 1, max(self.longest, length), self.tokens + length)
+        padded = joined.count * joined.longest
+        if padded > budget or padded - joined.tokens > padding:
             return False
-        self.count, self.shortest, self.longest = self.count + 1, shortest, longest
+        self.count, self.longest, self.tokens = joined.count, joined.longest, joined.tokens
         return True
 
 
@@ -79,7 +81,7 @@ class MicroBatcher(Generic[T, R]):
         executor: where compute runs.
         batch_tokens: limit of ``items x longest length``; a longer single item still goes, alone.
         batch_items: limit of items in a batch.
-        spread: how much longer its longest item may be than its shortest, a factor; padding is computed too.
+        padding: most tokens of a batch that are none of its items'.
         workers: batches that are computed at a time.
         observe: called after each batch, in the event loop.
     """
@@ -91,7 +93,7 @@ class MicroBatcher(Generic[T, R]):
         *,
         batch_tokens: int,
         batch_items: int,
-        spread: float = SPREAD,
+        padding: int = PADDING,
         workers: int = 1,
         observe: Callable[[BatchStats[T]], None] = lambda _: None,
     ) -> None:
@@ -99,7 +101,7 @@ class MicroBatcher(Generic[T, R]):
         self._executor = executor
         self._batch_tokens = batch_tokens
         self._batch_items = batch_items
-        self._spread = spread
+        self._padding = padding
         self._most_workers = workers
         self._observe = observe
         self._queue: FairQueue[_Waiting[T, R]] = FairQueue(slack=batch_tokens)
@@ -170,7 +172,7 @@ class MicroBatcher(Generic[T, R]):
         def fits(first: _Waiting[T, R], other: _Waiting[T, R]) -> bool:
             nonlocal filling
             filling = filling or _Filling(1, first.length, first.length)
-            return not other.future.done() and filling.takes(other.length, self._batch_tokens, self._spread)
+            return not other.future.done() and filling.takes(other.length, self._batch_tokens, self._padding)
 
         while batch := self._queue.take(fits, lambda a, b: abs(a.length - b.length), self._batch_items):
             self._tokens -= sum(entry.length for entry in batch)

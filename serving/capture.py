@@ -60,7 +60,7 @@ class Served:
 
 
 def features(served: Served) -> dict[str, Any]:
-    """The row of one item: counts, sizes, script and embedding; nothing from which the input could be read."""
+    """The row of one item: counts, sizes, script and embedding [D]; nothing from which the input could be read."""
     parts = served.content.parts
     texts = [part.text for part in parts if part.text is not None]
     return {
@@ -75,7 +75,7 @@ def features(served: Served) -> dict[str, Any]:
         "script": script_of(" ".join(texts)),
         "ok": served.error_code is None,
         "error_code": served.error_code,
-        "embedding": None if served.vector_D is None else served.vector_D.tolist(),
+        "embedding": served.vector_D,
     }
 
 

@@ -30,10 +30,11 @@ class RequestLimits(Config):
         description="padded tokens that one compute call may hold; on processors more of them only make others wait",
     )
     batch_items: int = Field(default=64, gt=0)
-    batch_spread: float = Field(
-        default=1.2,
-        ge=1,
-        description="factor between the longest and the shortest item of a batch; torch packs and can have more",
+    batch_padding: int = Field(
+        default=12,
+        ge=0,
+        description="tokens of padding that one compute call may hold, as many as are computed in the time that a call "
+        "takes besides; torch packs and can have more",
     )
     queue_items: int = Field(default=512, gt=0, description="items inside the service, in any phase; more answer 429")
     queue_tokens: int = Field(

@@ -1,8 +1,8 @@
 """Stop work for callers that have gone."""
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable
+from typing import TypeVar
 
 from starlette.requests import Request
 
@@ -11,22 +11,31 @@ from serving.errors import RequestError
 T = TypeVar("T")
 
 
-async def unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+async def unless_disconnected(request: Request, work: Awaitable[T]) -> T:
     """Await ``work``; cancel it when the caller hangs up, so that its items leave the queue.
 
     The request's body must have been read. Raises 499 to end the request; nobody is left to read it.
     """
-    task = asyncio.ensure_future(work)
-    watcher = asyncio.ensure_future(_disconnect(request))
-    try:
-        await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise RequestError("the caller has disconnected", status=499, code="client_disconnected")
-        return task.result()
-    finally:
+    task = asyncio.current_task()
+    assert task is not None
+    gone = False
+
+    def leave(_: "asyncio.Task[None]") -> None:
+        nonlocal gone
+        gone = True
         task.cancel()
+
+    watcher = asyncio.ensure_future(_disconnect(request))
+    watcher.add_done_callback(leave)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if gone and not task.uncancel():  # nobody else wants to end this task
+            raise RequestError("the caller has disconnected", status=499, code="client_disconnected") from None
+        raise
+    finally:
+        watcher.remove_done_callback(leave)
         watcher.cancel()
-        await asyncio.gather(task, watcher, return_exceptions=True)
 
 
 async def _disconnect(request: Request) -> None:

@@ -116,7 +116,7 @@ class Embedder:
             self._compute_pool,
             batch_tokens=limits.batch_tokens,
             batch_items=limits.batch_items,
-            spread=limits.batch_spread,
+            padding=limits.batch_padding,
             workers=compute_workers,
             observe=self._observe,
         )

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.batcher import SPREAD, SPREAD_FREE, BatchStats, MicroBatcher
+from serving.batcher import PADDING, BatchStats, MicroBatcher
 
 BUDGET, MOST = 24, 5
 
@@ -118,7 +118,7 @@ def test_each_item_gets_its_own_result(
         assert len(batch.items) <= MOST
         sizes = [lengths[i] for i in batch.items]
         assert len(sizes) == 1 or len(sizes) * max(sizes) <= BUDGET
-        assert max(sizes) <= SPREAD * min(sizes) + SPREAD_FREE
+        assert len(sizes) * max(sizes) - sum(sizes) <= PADDING
         assert (batch.tokens, batch.padded_tokens) == (sum(sizes), len(sizes) * max(sizes))
     good_runs = [item for batch in compute.batches if not bad & set(batch) for item in batch]
     assert len(good_runs) == len(set(good_runs)), "a good item was computed twice with success"
