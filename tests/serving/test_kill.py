@@ -33,6 +33,7 @@ class Caller(threading.Thread):
         super().__init__(daemon=True)
         self.server, self.vectors_ND, self.rng = server, vectors_ND, random.Random(seed)
         self.seen: Counter[str] = Counter()
+        self.broken = 0
         self.wrong: list[str] = []
         self.stop = threading.Event()
 
@@ -46,6 +47,7 @@ class Caller(threading.Thread):
             answer = client.post("/v1/embeddings", json={"model": "omnivec", "input": TEXTS[index]})
         except httpx.TransportError as error:
             self.seen[type(error).__name__] += 1
+            self.broken += 1
             self.stop.wait(0.1)
             return
         self.seen[str(answer.status_code)] += 1
@@ -70,13 +72,16 @@ def test_a_killed_worker_costs_callers_a_retry_and_comes_back(tiny_artifact: Pat
             caller.start()
         for _ in range(KILLS):
             time.sleep(rng.uniform(0.5, 3))
+            cut = sum(caller.broken for caller in callers)
             worker = worker_of(server)
             worker.kill()
             killed = time.monotonic()
-            while not _answers(server, worker.pid):
+            before = [caller.seen["200"] for caller in callers]
+            while not (_answers(server, worker.pid) and all(map(_gets_on, callers, before))):
                 assert time.monotonic() - killed < BACK_SECONDS, server.log.read_text()[-2000:]
                 time.sleep(0.1)
             back.append(time.monotonic() - killed)
+            assert sum(caller.broken for caller in callers) > cut, "nobody was asking when the worker was killed"
         for caller in callers:
             caller.stop.set()
         for caller in callers:
@@ -91,6 +96,11 @@ def test_a_killed_worker_costs_callers_a_retry_and_comes_back(tiny_artifact: Pat
     assert not supervisor.is_running()
     with running(config, tmp_path / "again"):  # the port is free again
         pass
+
+
+def _gets_on(caller: Caller, answers: int) -> bool:
+    """Whether a caller has had more good answers than so many, one of the new worker among them."""
+    return caller.seen["200"] > answers + 1
 
 
 def _answers(server: Server, killed: int) -> bool:
