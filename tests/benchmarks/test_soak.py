@@ -22,6 +22,7 @@ def test_a_short_soak_finds_nothing(tiny_artifact: Path, tmp_path: Path) -> None
         body_bytes=8_000_000,
         queue_items=16,
         grows=0.6,  # half a minute is all warm-up; the ten minutes of the command are what tells
+        let_in=0.5,  # a queue of 16 is four requests, and its rates are those of a few seconds
     )
     result = soak(tiny_artifact, plan, tmp_path, backend="torch")
     assert result["problems"] == []
