@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,21 +20,32 @@ from data.audit.items import Items
 from data.audit.looks import picture_distance
 from data.audit.rules import AuditRules, MediaRules
 from data.audit.sounds import Spectra, sound_distance, spectra
-from data.fingerprints.text import similarity_word
+from data.fingerprints.text import normal_text, shingles, similarity_word
 from data.probes import PICTURE_SIZE, VIDEO_FRAMES
 from model.encoder import Limits
 from model.errors import ContentError
 from model.progress import progress
 
 # Media are compared square by square of the table of all, so that what is decoded is used before it is forgotten.
-SQUARE = 256
-KEPT_DECODED = 2 * SQUARE
+SQUARE = {"image": 256, "audio": 256, "video": 256, "document": 64}
+# Pages of text without a text layer are told apart by their lines, which are lost at the size of pictures.
+PAGE_SIZE = 2 * PICTURE_SIZE
 # Share of the pages of the longer document that must be found in the other, in order.
 LEAST_PAGES = 0.8
 APART = float("inf")
+# Least Jaccard index of the pairs of words of two pages that are the same, as of texts. Forms that are filled in share
+# most words and the similarity hash; what is saved anew keeps nearly all pairs.
+LEAST_WORDS = 0.7
 
-# Pixels and similarity hash of the text, 0 without text.
-Page = tuple[NDArray[np.uint8] | None, int]
+
+class Page(NamedTuple):
+    """Pixels, and similarity hash and pairs of words of the text; 0 and none without text."""
+
+    pixels_SS3: NDArray[np.uint8] | None
+    word: int
+    pairs: frozenset[str]
+
+
 Compare = Callable[[Any, Any, MediaRules], float]
 
 
@@ -50,10 +61,10 @@ def near_media(kind: str, found: Identities, items: Items, homes: dict[int, Path
     """
     pairs, left_out = candidates(kind, found, items.splits[found.item], rules.media)
     pairs = pairs[items.between_places(found.item[pairs[:, 0]], found.item[pairs[:, 1]])]
-    pairs = pairs[np.lexsort((*pairs.T[::-1], *(pairs.T[::-1] // SQUARE)))]
+    pairs = pairs[np.lexsort((*pairs.T[::-1], *(pairs.T[::-1] // SQUARE[kind])))]
     access, decode, compare = MediaAccess(), _DECODERS[kind], _COMPARE[kind]
 
-    @lru_cache(maxsize=KEPT_DECODED)
+    @lru_cache(maxsize=2 * SQUARE[kind])
     def decoded(place: int) -> Any:
         item = int(found.item[place])
         try:
@@ -109,10 +120,12 @@ def compare_documents(a: Sequence[Page], b: Sequence[Page], rules: MediaRules) -
 
 def _same_page(a: Page, b: Page, rules: MediaRules) -> bool:
     """By text where both have some, else by looks."""
-    (pixels, word), (other_pixels, other_word) = a, b
-    if word and other_word:
-        return (word ^ other_word).bit_count() <= rules.page_bits
-    return pixels is not None and other_pixels is not None and picture_distance(pixels, other_pixels) <= rules.picture
+    if a.word and b.word:
+        near = (a.word ^ b.word).bit_count() <= rules.page_bits
+        return near and len(a.pairs & b.pairs) >= LEAST_WORDS * len(a.pairs | b.pairs)
+    if a.pixels_SS3 is None or b.pixels_SS3 is None:
+        return False
+    return picture_distance(a.pixels_SS3, b.pixels_SS3) <= rules.picture
 
 
 def _image(data: bytes, limits: Limits) -> NDArray[np.uint8]:
@@ -136,8 +149,9 @@ def _audio(data: bytes, limits: Limits) -> Spectra:
 def _document(data: bytes, limits: Limits) -> list[Page]:
     from model.media.document import decode_document
 
-    pages = decode_document(data, limits, size=PICTURE_SIZE, text=True)
-    return [(page.pixels_SS3, similarity_word(page.text)) for page in pages]
+    pages = decode_document(data, limits, size=PAGE_SIZE, text=True)
+    pairs = (frozenset(shingles(normal_text(page.text))) for page in pages)
+    return [Page(page.pixels_SS3, similarity_word(page.text), own) for page, own in zip(pages, pairs, strict=True)]
 
 
 _DECODERS: dict[str, Callable[[bytes, Limits], Any]] = {
