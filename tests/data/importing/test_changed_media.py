@@ -353,7 +353,7 @@ def plain_picture(number: int) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("form", ["tar", *PACK])
+@pytest.mark.parametrize("form", ["tar", *(pytest.param(form, marks=pytest.mark.minutes) for form in PACK)])
 def test_a_member_of_a_tar_that_is_another_of_its_size_and_time_is_noticed(
     tmp_path: Path, configure: Configure, workers: Workers, capsys: pytest.CaptureFixture[str], form: str
 ) -> None:
