@@ -5,6 +5,10 @@ were told before. Its place is known by its client and its contents, which a cal
 again as they were: nobody needs to know of tickets, and asking all the time earns nothing. A place that nobody comes
 for lapses. It is counted for no more than the share of its places that its client came for of late, so that whoever
 stays away does not let others wait.
+
+A request that comes before the time of its place may be the same one, too early, or another one of equal contents.
+Nothing tells them apart but what follows: a place for the other is used, or lapses. So it is given one where the client
+came for its places of late, and is told the rest of the time where it did not.
 """
 
 import itertools
@@ -27,6 +31,11 @@ SHARE = 3.0
 """A client may have places for so many times the items that it leaves to others."""
 LEARNING = 1 / 16
 LEAST_KEPT = 1 / 16
+TRUSTED = 0.95
+"""The share of its places that a client must have come for to have several for equal requests."""
+MOST_EQUAL = 4
+"""Places that equal requests of a client have at most: nothing is known of it at first, and whoever asks all the time
+gets so many as well, until they lapse."""
 MOST_REMEMBERED = 1024
 
 
@@ -62,7 +71,7 @@ class Line:
     def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._most = most
         self._clock = clock
-        self._places: dict[Hashable, Place] = {}
+        self._places: dict[Hashable, list[Place]] = {}
         self._order: list[Place] = []
         self._items: Counter[Hashable] = Counter()
         self._counts: Counter[Hashable] = Counter()
@@ -82,9 +91,16 @@ class Line:
         return self._items[client] * self._kept.get(client, 1.0)
 
     def find(self, client: Hashable, identity: Hashable) -> Place | None:
-        """The place of a request, if it has one."""
+        """The place that a request comes for, the first that equal ones got; None where it is to get one of its own."""
         self._lapse()
-        return self._places.get((client, identity))
+        equal = self._places.get((client, identity))
+        if equal is None:
+            return None
+        first = min(equal, key=_time)
+        if first.at <= self._clock():
+            return first
+        is_trusted = self._kept.get(client, 1.0) >= TRUSTED and len(equal) < MOST_EQUAL
+        return None if is_trusted else max(equal, key=_time)
 
     def coming(self, unit: Unit, place: Place, *, own: bool = False) -> list[tuple[float, float]]:
         """Seconds from now and sizes of the others who will come back, the next one first.
@@ -109,7 +125,7 @@ class Line:
         if place.number:
             self._order.remove(place)
         elif self._takes(place):
-            self._places[place.client, place.identity] = place
+            self._places.setdefault((place.client, place.identity), []).append(place)
             self._items[place.client] += place.items
             self._counts[place.client] += 1
             place.number = next(self._numbers)
@@ -139,8 +155,10 @@ class Line:
 
     def _close(self, place: Place, kept: float) -> None:
         """Remember which share of its places a client came for: of late, and all where nothing is known."""
-        client = place.client
-        del self._places[client, place.identity]
+        client, key = place.client, (place.client, place.identity)
+        self._places[key].remove(place)
+        if not self._places[key]:
+            del self._places[key]
         self._items[client] -= place.items
         self._counts[client] -= 1
         if not self._counts[client]:

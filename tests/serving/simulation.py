@@ -49,12 +49,14 @@ class Kind:
         obeys: comes back when it was told, with a delay of so many seconds at most; None for other behaviour.
         gives_up: share of its requests that it never sends again, but something else, at once.
         most_items: of a request.
+        different: contents that its requests have at most; None for contents of their own.
     """
 
     client: str = "A"
     obeys: float | None = 0.05
     gives_up: float = 0.0
     most_items: int = 4
+    different: int | None = None
 
 
 @dataclass
@@ -153,8 +155,10 @@ class Simulation:
     def _live(self, kind: Kind, seen: Seen) -> Story:
         rng = self._rng
         while True:
-            costs = [min(400.0, 8 * rng.lognormvariate(1, 1)) for _ in range(rng.randint(1, kind.most_items))]
-            identity, began, told = next(self._number), self.clock.now, None
+            identity = next(self._number) if kind.different is None else -1 - rng.randrange(kind.different)
+            drawn = rng if kind.different is None else random.Random(identity)  # equal contents cost the same
+            costs = [min(400.0, 8 * drawn.lognormvariate(1, 1)) for _ in range(drawn.randint(1, kind.most_items))]
+            began, told = self.clock.now, None
             gives_up = rng.random() < kind.gives_up
             while True:
                 inside = ExitStack()

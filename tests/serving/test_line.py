@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving import admission
+from serving import line as line_module
 from serving.admission import Admission
 from serving.config import RequestLimits
 from serving.errors import RequestError
-from serving.line import GRACE_SECONDS, MOST_PLACES, Line, Place, seconds_to_room
+from serving.line import GRACE_SECONDS, MOST_EQUAL, MOST_PLACES, Line, Place, seconds_to_room
 from tests.serving.simulation import Before, Clock, Kind, Seen, Simulation
 
 LIMITS = RequestLimits(queue_items=64, items_per_request=64)
@@ -109,21 +110,99 @@ def refused(door: Admission, client: str, items: int, work: float, identity: obj
     return int(caught.value.headers["Retry-After"])
 
 
+def pass_time(door: Admission, clock: Clock, seconds: int = 1) -> None:
+    """Let eight items leave in each of some seconds."""
+    for _ in range(seconds):
+        with door.admitted("measure", 8, 80, 60):
+            clock.now += 1
+
+
 def test_asking_all_the_time_earns_nothing() -> None:
     clock = Clock()
     door = Admission(LIMITS, clock)
     with door.admitted("A", 48, 480, 60):
-        clock.now += 1
-        told = refused(door, "A", 20, 200, "early")
+        pass_time(door, clock, 10)
+        told = refused(door, "B", 48, 480, "early")
+        assert told == 8, "48 more than there is room for, at 85 % of eight items a second"
         for second in range(1, told):
-            clock.now += 1
-            assert refused(door, "A", 20, 200, "early") == told - second
-        assert len(door._line) == 1
+            pass_time(door, clock)
+            assert refused(door, "B", 48, 480, "early") >= told - second
         refused(door, "A", 20, 200, "late")
+        pass_time(door, clock)
+        assert refused(door, "B", 48, 480, "early") == told, "it comes as told and goes first: too much is still here"
+    with door.admitted("B", 16, 160, 60):
+        refused(door, "C", 48, 480, "new")
+        clock.now += told
+        with door.admitted("B", 48, 480, 60, "early"):
+            assert door.held.items == 64
+
+
+def test_asking_all_the_time_soon_gets_no_places_that_are_not_used() -> None:
+    """At first it looks like equal requests; then it is known that nobody comes for their places."""
+    clock = Clock()
+    line = Line(1000, clock)
+
+    def ask(identity: object) -> Place:
+        place = line.find("A", identity) or Place("A", identity, 1, 1)
+        if not place.number:
+            line.put(place, clock.now + 2)
+        return place
+
+    for _ in range(100):
+        ask("first")
+    assert len(line) == MOST_EQUAL
+    clock.now += 2
+    line.came(ask("first"))
+    clock.now += GRACE_SECONDS + 1
+    assert (line.find("A", "first"), len(line)) == (None, 0)
+    assert len({id(ask("second")) for _ in range(100)}) == 1
+    for number in range(100):
+        place = ask(number)
+        clock.now = place.at
+        line.came(place)
+    assert len({id(ask("third")) for _ in range(100)}) == MOST_EQUAL, "who comes for all places is trusted again"
+
+
+@settings(max_examples=50, deadline=None)
+@given(callers=st.lists(st.tuples(st.floats(0, 30), st.floats(0, 0.9 * GRACE_SECONDS)), max_size=MOST_EQUAL))
+def test_each_of_equal_requests_that_comes_as_told_finds_a_place(callers: list[tuple[float, float]]) -> None:
+    clock = Clock()
+    line, began = Line(1000, clock), clock.now
+    for told, _ in callers:
+        assert line.find("A", "equal") is None, "it is another one"
+        line.put(Place("A", "equal", 1, 1), began + 1 + told)
+    assert len(line) == line.items("A") == len(callers)
+    for clock.now in sorted(began + 1 + told + late for told, late in callers):
+        place = line.find("A", "equal")
+        assert place is not None
+        assert place.at <= clock.now
+        line.came(place)
+    assert len(line) == 0
+    assert line.find("A", "equal") is None
+
+
+def test_of_equal_requests_each_comes_in_when_it_was_told() -> None:
+    clock = Clock()
+    door = Admission(LIMITS, clock)
+    with door.admitted("A", 48, 480, 60):
+        told = [refused(door, "B", 20, 200, "equal") for _ in range(3)]
+        assert told == [1, 1, 2], "not all at the same time"
+    with door.admitted("C", 16, 160, 60):
+        refused(door, "D", 32, 320, "another")
         clock.now += 1
-        assert refused(door, "A", 20, 200, "early") == 1, "it comes as told and goes first: too much is still here"
-    with door.admitted("A", 20, 200, 60, "early"):
-        assert len(door._line) == 1
+        with door.admitted("B", 20, 200, 60, "equal"), door.admitted("B", 20, 200, 60, "equal"):
+            assert door.held.items == 56
+        refused(door, "D", 32, 320, "yet another")
+        clock.now += 1
+        with door.admitted("B", 20, 200, 60, "equal"):
+            assert len(door._line) == 2, "those of D"
+
+
+def test_equal_requests_of_many_callers_are_let_in_as_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    crowd = {Kind(different=30): 48}
+    assert seen_of(Simulation(LIMITS), crowd).kept >= 0.9
+    monkeypatch.setattr(line_module, "MOST_EQUAL", 1)
+    assert seen_of(Simulation(LIMITS), crowd).kept < 0.5, "one place for all of them, which the first takes"
 
 
 def test_a_place_is_known_by_its_client_and_contents() -> None:
