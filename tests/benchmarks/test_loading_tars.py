@@ -20,7 +20,9 @@ def setting(tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     return Setting(tiny_artifact, CORPUS, tmp_path, threads=1, rounds=1)
 
 
-MODALITIES = [pytest.param(m, marks=[] if m is Modality.IMAGE else pytest.mark.minutes) for m in loading_tars.MODALITIES]
+MODALITIES = [
+    pytest.param(m, marks=[] if m is Modality.IMAGE else pytest.mark.minutes) for m in loading_tars.MODALITIES
+]
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
