@@ -6,8 +6,8 @@ READY := $(VENV)/.ready
 RECIPE ?= quickstart
 PORT ?= 3000
 UI_PORT ?= 5000
-# One more than two cores: tests wait for processes that they start.
-WORKERS ?= 3
+# One for each of two cores: a third imports everything once more, which takes longer than what it finds to do.
+WORKERS ?= 2
 OMNIVEC_HOME ?= $(CURDIR)/.omnivec
 TOOLS := $(OMNIVEC_HOME)/tools
 export OMNIVEC_HOME PORT
