@@ -50,17 +50,16 @@ def sound_distance(first: Spectra, second: Spectra) -> float:
 
     The overlap must be four fifths of the longer one, else the answer is the whole range.
     """
-    *firsts, last = (picture_MT.astype(np.float32) for picture_MT in first)
-    seconds = [picture_MT.astype(np.float32) for picture_MT in second]
-    distance = _whole_frames(firsts[0], seconds[0])
+    distance = _whole_frames(first[0], second[0])
     if distance > HOPELESS:
         return distance
-    further = [*((firsts[0], later) for later in seconds[1:]), (last, seconds[1])]
+    further = [*((first[0], later) for later in second[1:]), (first[-1], second[1])]
     return min(distance, *(_whole_frames(a, b) for a, b in further))
 
 
 def _whole_frames(first_MT: Spectrum, second_MT: Spectrum) -> float:
     """The same for one picture of each, at the best shift by frames."""
+    first_MT, second_MT = first_MT.astype(np.float32), second_MT.astype(np.float32)
     coarse = {shift: _at(first_MT, second_MT, shift) for shift in range(-REACH, REACH + 1, COARSE)}
     best = min(coarse, key=lambda shift: (coarse[shift], abs(shift)))
     fine = (_at(first_MT, second_MT, shift) for shift in range(best - COARSE + 1, best + COARSE))
