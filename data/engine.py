@@ -95,11 +95,12 @@ def _wait_until_idle(limit_s: float = 1.0, pause_s: float = 0.01) -> None:
 
 
 def _others_run() -> bool:
-    own, states = str(threading.get_native_id()), []
+    own = str(threading.get_native_id())
     for thread in Path("/proc/self/task").glob("*/stat"):
         with contextlib.suppress(OSError):  # a thread may end between the two
-            states += [thread.read_text().rpartition(")")[2].split()[0]] if thread.parent.name != own else []
-    return "R" in states
+            if thread.parent.name != own and thread.read_text().rpartition(")")[2].split()[0] == "R":
+                return True
+    return False
 
 
 def _start_ray(config: EngineConfig) -> None:

@@ -65,11 +65,10 @@ class _Filling:
 
     def takes(self, length: int, budget: int, padding: int) -> bool:
         """Whether an item of ``length`` may join; if so, it has."""
-        joined = _Filling(self.count + 1, max(self.longest, length), self.tokens + length)
-        padded = joined.count * joined.longest
-        if padded > budget or padded - joined.tokens > padding:
+        count, longest, tokens = self.count + 1, max(self.longest, length), self.tokens + length
+        if count * longest > budget or count * longest - tokens > padding:
             return False
-        self.count, self.longest, self.tokens = joined.count, joined.longest, joined.tokens
+        self.count, self.longest, self.tokens = count, longest, tokens
         return True
 
 
