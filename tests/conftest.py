@@ -59,13 +59,18 @@ def make_mp4(seed: int = 0, frames: int = 12, size: int = 64) -> bytes:
 
 def make_pdf(*texts: str, box: tuple[float, float] = (300, 200), compress: bool = False) -> bytes:
     """A page for each text: the words in Helvetica over a red bar on the left."""
+    streams = [f"1 0 0 rg 0 0 40 {box[1]:g} re f 0 g BT /F1 24 Tf 60 80 Td ({text}) Tj ET".encode() for text in texts]
+    return pdf_of_pages(streams, box, compress=compress)
+
+
+def pdf_of_pages(streams: list[bytes], box: tuple[float, float], *, compress: bool) -> bytes:
+    """A PDF of pages drawn by the given streams, in which /F1 is Helvetica."""
     import zlib
 
-    streams = [f"1 0 0 rg 0 0 40 {box[1]:g} re f 0 g BT /F1 24 Tf 60 80 Td ({text}) Tj ET".encode() for text in texts]
-    kids = " ".join(f"{4 + 2 * i} 0 R" for i in range(len(texts)))
+    kids = " ".join(f"{4 + 2 * i} 0 R" for i in range(len(streams)))
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R >>",
-        f"<< /Type /Pages /Kids [{kids}] /Count {len(texts)} >>".encode(),
+        f"<< /Type /Pages /Kids [{kids}] /Count {len(streams)} >>".encode(),
         b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
     ]
     for i, plain in enumerate(streams):

@@ -1,7 +1,8 @@
 """Bodies are counted while they are here, and whoever finds no room is told when there will be some."""
 
 import asyncio
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from hypothesis import given, settings
@@ -50,12 +51,19 @@ def served(bodies: Bodies, clock: Clock, seconds: int) -> None:
             clock.now += 1
 
 
-def test_retry_after_is_the_time_until_a_body_has_room_at_the_measured_rate() -> None:
-    clock = Clock()
+@contextmanager
+def nearly_full(clock: Clock) -> Iterator[Bodies]:
+    """Room for 2000 bytes, of which 1800 are taken."""
     bodies = Bodies(1000, 2000, clock)
     with ExitStack() as inside:
         send(inside, bodies, 900)
         send(inside, bodies, 900)
+        yield bodies
+
+
+def test_retry_after_is_the_time_until_a_body_has_room_at_the_measured_rate() -> None:
+    clock = Clock()
+    with nearly_full(clock) as bodies:
         assert told(bodies, 300) == 1, "no rate is known yet"
         served(bodies, clock, 10)
         assert told(bodies, 300) == 2, "100 bytes more than there is room for, at 85 of 100 bytes a second"
@@ -66,10 +74,7 @@ def test_retry_after_is_the_time_until_a_body_has_room_at_the_measured_rate() ->
 
 def test_what_was_refused_tells_nothing_of_how_fast_room_is_made() -> None:
     clock = Clock()
-    bodies = Bodies(1000, 2000, clock)
-    with ExitStack() as inside:
-        send(inside, bodies, 900)
-        send(inside, bodies, 900)
+    with nearly_full(clock) as bodies:
         served(bodies, clock, 10)
         for _ in range(100):
             assert told(bodies, 100, 900) == 10

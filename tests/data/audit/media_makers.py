@@ -4,7 +4,6 @@ import io
 import random
 import subprocess
 import textwrap
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from data.access import MediaAccess
 from data.shards import read_records
 from model.encoder import Limits
 from model.media.audio import decode_audio
-from tests.conftest import pdf_file
+from tests.conftest import pdf_of_pages
 from tests.data.audit.planting import COMMON, sound
 
 STARTER = Path(__file__).parents[3] / "data" / "starter"
@@ -118,22 +117,12 @@ def _recoded(data: bytes, scale: float, bit_rate: int) -> bytes:
 
 def text_pdf(*pages: str, box: tuple[float, float] = A4, size: float = 11, compress: bool = False) -> bytes:
     """Pages of lines with a text layer."""
-    kids = " ".join(f"{4 + 2 * place} 0 R" for place in range(len(pages)))
-    objects = [
-        b"<< /Type /Catalog /Pages 2 0 R >>",
-        f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>".encode(),
-        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
-    ]
-    for place, text in enumerate(pages):
+    streams = []
+    for text in pages:
         plain = text.replace("\\", " ").replace("(", "[").replace(")", "]")
         shown = " ".join(f"({line}) Tj T*" for line in textwrap.wrap(plain, 80)[:52])
-        body = f"BT /F1 {size:g} Tf {size * 1.25:g} TL 60 {box[1] - 70:g} Td {shown} ET".encode()
-        body = zlib.compress(body) if compress else body
-        media_box = f"/MediaBox [0 0 {box[0]:g} {box[1]:g}] /Contents {5 + 2 * place} 0 R"
-        page = f"<< /Type /Page /Parent 2 0 R {media_box} /Resources << /Font << /F1 3 0 R >> >> >>"
-        head = f"<< /Length {len(body)}{' /Filter /FlateDecode' if compress else ''} >> stream\n"
-        objects += [page.encode(), head.encode() + body + b"\nendstream"]
-    return pdf_file(objects)
+        streams.append(f"BT /F1 {size:g} Tf {size * 1.25:g} TL 60 {box[1] - 70:g} Td {shown} ET".encode())
+    return pdf_of_pages(streams, box, compress=compress)
 
 
 def altered_texts(text: str) -> dict[str, bytes]:
