@@ -21,6 +21,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from model.errors import ConfigError
+from model.transfer import on_device
 from model.unified.batch import Indices, UnifiedBatch
 
 # The name under which transformers finds `attention`: with a packing it is block-diagonal, without one plain SDPA.
@@ -28,7 +29,8 @@ ATTENTION = "omnivec"
 # Trunks whose attention goes through the interface and whose positions can be given: each is tested against padding.
 PACKABLE = frozenset({"bert", "roberta", "xlm-roberta", "modernbert", "gemma3_text"})
 VARLEN_DTYPES = (torch.float16, torch.bfloat16)
-VARLEN_MAX_WIDTH = 256
+VARLEN_WIDTHS = range(8, 257, 8)
+VARLEN_CAPABILITY = (8, 0)  # Ampere
 
 
 @dataclass(frozen=True)
@@ -61,23 +63,23 @@ class Packing:
     def boundaries(self) -> Tensor:
         """Start of each content and the end of the last, shape [N + 1], as varlen kernels want them."""
         ends = np.concatenate([[0], np.cumsum(self.lengths_N)])
-        return torch.from_numpy(ends.astype(np.int32)).to(self.device)
+        return on_device(ends.astype(np.int32), self.device)
 
     def token_ids(self, batch: UnifiedBatch) -> Tensor:
         """Ids without padding, shape [T]."""
-        return torch.from_numpy(batch.token_ids_NL[self.row_T, self.column_T]).to(self.device)
+        return on_device(batch.token_ids_NL[self.row_T, self.column_T], self.device)
 
     def slots(self, row_K: Indices, column_K: Indices) -> Tensor:
         """Places in the packed sequence of cells of the padded one, shape [K]."""
         first_N = np.empty_like(self.order_N)
         first_N[self.order_N] = np.cumsum(self.lengths_N) - self.lengths_N
-        return torch.from_numpy(first_N[row_K] + column_K).to(self.device)
+        return on_device(first_N[row_K] + column_K, self.device)
 
     def mean(self, states_TH: Tensor) -> Tensor:
         """Average of each content's tokens in the order of the batch, shape [N, H]."""
-        lengths_N = torch.from_numpy(self.lengths_N).to(self.device)
+        lengths_N = on_device(self.lengths_N, self.device)
         mean_NH = torch.segment_reduce(states_TH, "mean", lengths=lengths_N, unsafe=True)
-        return mean_NH[torch.from_numpy(np.argsort(self.order_N)).to(self.device)]
+        return mean_NH[on_device(np.argsort(self.order_N), self.device)]
 
 
 def attention_name(trunk: str) -> str:
@@ -95,7 +97,7 @@ def run_packed(trunk: nn.Module, embeds_TH: Tensor, packing: Packing) -> Tensor:
     kind = config.model_type
     if kind not in PACKABLE:
         raise ConfigError(f"a {kind!r} trunk has no packed execution (known: {', '.join(sorted(PACKABLE))})")
-    position_T = torch.from_numpy(packing.column_T + _first_position(trunk)).to(packing.device)
+    position_T = on_device(packing.column_T + _first_position(trunk), packing.device)
     output = trunk(
         inputs_embeds=embeds_TH.unsqueeze(0),
         # A mask with four dimensions is taken as it is, so that no mask [T, T] is made; `attention` needs none.
@@ -131,6 +133,8 @@ def attention(
         return padded
     if getattr(module, "is_causal", False):
         raise ConfigError("packed execution is for bidirectional trunks; this one attends to earlier tokens only")
+    if query.is_cuda and torch.is_autocast_enabled("cuda"):  # rotary positions may have left it for single precision
+        query, key, value = (x.to(torch.get_autocast_dtype("cuda")) for x in (query, key, value))
     query_TAE, key_TAE, value_TAE = (x[0].transpose(0, 1) for x in (query, key, value))
     window, scale, dropout = kwargs.get("sliding_window"), kwargs.get("scaling"), kwargs.get("dropout", 0.0)
     if _has_varlen_kernel(query, dropout):
@@ -141,8 +145,8 @@ def attention(
 
 
 def _has_varlen_kernel(query: Tensor, dropout: float) -> bool:
-    fits = query.dtype in VARLEN_DTYPES and query.shape[-1] <= VARLEN_MAX_WIDTH
-    return query.is_cuda and fits and dropout == 0
+    fits = query.dtype in VARLEN_DTYPES and query.shape[-1] in VARLEN_WIDTHS and dropout == 0
+    return query.is_cuda and fits and torch.cuda.get_device_capability(query.device) >= VARLEN_CAPABILITY
 
 
 def _varlen(
