@@ -1,6 +1,7 @@
 """Calls of a sharded trunk that a process makes only because others make them, so that none waits for ever."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import torch
 import torch.distributed as dist
@@ -18,11 +19,38 @@ def most(count: int, device: torch.device) -> int:
     return int(counts)
 
 
-def even_pieces(pieces: Sequence[Piece], device: torch.device) -> list[Piece]:
-    """As many pieces in every process: the smallest again, without rows, so that its gradients are zero."""
-    smallest = min(pieces, key=lambda piece: len(piece.rows_n))
-    idle = Piece(smallest.rows_n[:0], lambda: smallest.embed()[:0])
-    return [*pieces, *[idle] * (most(len(pieces), device) - len(pieces))]
+class EvenPieces:
+    """The pieces of a side, as many in every process: where one has fewer, its smallest again, without rows.
+
+    Rows that nobody asks for have gradients of zero. A side that is decoded part by part does not know before how many
+    pieces it has, so the processes agree run by run: all pieces of a side that is there, or those of its next part.
+
+    Args:
+        runs: gives the pieces of this process's side, run by run, the same each time; the first one is not empty.
+        device: where the processes exchange numbers.
+    """
+
+    def __init__(self, runs: Callable[[], Iterable[list[Piece]]], device: torch.device) -> None:
+        self.runs = runs
+        self.device = device
+
+    def __iter__(self) -> Iterator[Piece]:
+        """Ends in all processes together."""
+        runs = iter(self.runs())
+        smallest: Piece | None = None
+        while True:
+            pieces = next(runs, [])
+            count = most(len(pieces), self.device)
+            if not count:
+                return
+            smallest = min([*pieces, smallest] if smallest else pieces, key=lambda piece: len(piece.rows_n))
+            yield from pieces
+            for _ in range(count - len(pieces)):
+                yield Piece(smallest.rows_n[:0], partial(_no_rows, smallest))
+
+
+def _no_rows(piece: Piece) -> Tensor:
+    return piece.embed()[:0]
 
 
 def embed_evenly(embed: Callable[[Side], Tensor], side: Side, device: torch.device) -> Tensor:

@@ -24,9 +24,9 @@ from model.training.dropout import set_dropout
 from model.training.ema import Ema
 from model.training.exchange import average_whole, clip_sharded, drop_unused
 from model.training.families import TorchEncoder
-from model.training.idle import embed_evenly, even_pieces
+from model.training.idle import EvenPieces, embed_evenly
 from model.training.parts import materialised, several
-from model.training.pieces import lazy_pieces, pieces_of
+from model.training.pieces import lazy_pieces, runs_of
 from model.training.recompute import checkpoint_activations, keep_recomputing, stop_recomputing
 from model.training.schedule import freeze_except, parameter_groups, scheduled
 from model.training.sharding import TrunkShards, full
@@ -139,15 +139,12 @@ class ContrastiveModule(lightning.LightningModule):
     def _backward_in_pieces(self, batch: StepBatch, budget: int) -> dict[str, Tensor]:
         """Gradients of the whole batch into ``.grad``, with the activations of few contents at a time."""
         self.zero_grad(set_to_none=True)
+        sides = [lazy_pieces(side, budget, self.embed) for side in (batch.query, batch.document)]
         loss = partial(self.loss, batch)
-        if several((batch.query, batch.document)):  # such batches are made where no trunk is sharded
-            lazy = [lazy_pieces(side, budget, self.embed) for side in (batch.query, batch.document)]
-            return backward_in_pieces(lazy, loss, self.device)
-        sides = [pieces_of(side, budget, self.embed) for side in (batch.query, batch.document)]
-        keep = budget
-        if self.shards is not None:
-            sides = [even_pieces(pieces, self.device) for pieces in sides]
-            keep = 0  # every process has to go through the trunk as often as the others, in the same order
+        if self.shards is not None:  # every process goes through the trunk as often as the others, in the same order
+            even = [EvenPieces(partial(runs_of, pieces), self.device) for pieces in sides]
+            return backward_in_pieces(even, loss, self.device)
+        keep = 0 if several((batch.query, batch.document)) else budget  # what is kept has to be there
         return backward_in_pieces(sides, loss, self.device, keep=keep)
 
     def _reach_all(self, loss: Tensor) -> Tensor:

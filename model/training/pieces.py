@@ -40,14 +40,26 @@ class PartedPieces:
 
     def __iter__(self) -> Iterator[Piece]:
         """Those of the first part, dearest contents first, then those of the next."""
+        for run in self.runs():
+            yield from run
+
+    def runs(self) -> Iterator[list[Piece]]:
+        """The same by parts."""
         for first, part in self.side:
-            for rows_n, piece in cut(part, self.budget):
-                yield Piece(torch.from_numpy(rows_n + first), partial(self.embed, piece), cost_of(piece))
+            yield [
+                Piece(torch.from_numpy(rows_n + first), partial(self.embed, piece), cost_of(piece))
+                for rows_n, piece in cut(part, self.budget)
+            ]
 
 
-def lazy_pieces(side: Side, budget: int, embed: Callable[[Side], Tensor]) -> Iterable[Piece]:
+def lazy_pieces(side: Side | Parted, budget: int, embed: Callable[[Side], Tensor]) -> list[Piece] | PartedPieces:
     """Pieces of a side, of which no more than a part is decoded at a time where it allows that."""
     return PartedPieces(side, budget, embed) if isinstance(side, Parted) else pieces_of(side, budget, embed)
+
+
+def runs_of(pieces: list[Piece] | PartedPieces) -> Iterable[list[Piece]]:
+    """The pieces by parts; those of a side that is there are one run."""
+    return pieces.runs() if isinstance(pieces, PartedPieces) else [pieces]
 
 
 def cost_of(part: Side) -> int:

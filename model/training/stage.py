@@ -69,14 +69,13 @@ def run_stage(
         Saving(store, stage),
     ]
     trainer = _trainer(stage, world, sharded=shards is not None, clock=clock, callbacks=callbacks)
-    lazy = stage.micro_batch_tokens is not None and shards is None  # a sharded trunk is gone through in step
     loading = Loading(
         make_batch,
         stage.steps,
         lambda: trainer.global_step,
         workers=workers,
         prefetch=prefetch,
-        lazy=lazy,
+        lazy=stage.micro_batch_tokens is not None,
         waited=clock.add,
     )
     try:

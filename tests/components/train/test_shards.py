@@ -25,6 +25,7 @@ CASES = {
     "last-layer-in-pieces": {"micro_batch_tokens": 24},
     "trunk-clipped": {"trainable": ALL_OF_THE_TRUNK, "gradient_clip": 1e-3},
     "trunk-in-pieces": {"trainable": ALL_OF_THE_TRUNK, "micro_batch_tokens": 24},
+    "trunk-in-parts": {"trainable": ALL_OF_THE_TRUNK, "micro_batch_tokens": 24},
     "trunk-alone": {"trainable": {"trunk": 1e-3}, "loss": {}},
     "bf16": {"trainable": ALL_OF_THE_TRUNK, "precision": "bf16-mixed"},
     "ema-recomputed": {"trainable": ALL_OF_THE_TRUNK, "ema": 0.9, "activation_checkpointing": True},
@@ -33,6 +34,7 @@ GEMMA_CASES = {
     "gemma": {"trainable": {"model": 1e-3}},
     "gemma-in-pieces": {"trainable": {"model": 1e-3}, "micro_batch_tokens": 100},
 }
+PARTS = {"trunk-in-parts": 1}  # each content with media is a part of its own
 FAULTS = ["whole parameters are not averaged", "embeddings of other processes are constants"]
 ROUGH = {"bf16": 20.0}  # 8 bits
 pytestmark = pytest.mark.timeout(300)
@@ -57,7 +59,10 @@ def two(mixed, still, gemma, tmp_path_factory) -> Path:
     Shares without a picture or without a sound are among them; they neither hang nor change anything.
     """
     where = tmp_path_factory.mktemp("two")
-    cases = [Case(config(2, "fsdp", **changes), mixed, still, where / name) for name, changes in CASES.items()]
+    cases = [
+        Case(config(2, "fsdp", **changes), mixed, still, where / name, part_bytes=PARTS.get(name))
+        for name, changes in CASES.items()
+    ]
     cases += [Case(config(2, "fsdp", **changes), mixed, gemma, where / name) for name, changes in GEMMA_CASES.items()]
     cases += [Case(config(2, "fsdp"), mixed, still, where / fault, fault) for fault in FAULTS]
     side_by_side(train_cases, cases, seconds=240)

@@ -1,7 +1,7 @@
 """A small stage for several processes, what to compare of it, and faults that the comparison has to find."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from components.train.config import TrainConfig
 from components.train.launch import launch
 from components.train.run import run
+from model.training import parts
 from model.training.history import History
 from model.training.world import ALONE, World
 
@@ -58,13 +59,17 @@ def _here(wanted: TrainConfig, dataset: Path, model: Path, where: Path, world: W
 
 @dataclass(frozen=True)
 class Case:
-    """A stage for the processes of ``side_by_side``, and what is broken in them on purpose."""
+    """A stage for the processes of ``side_by_side``, and what is broken in them on purpose.
+
+    With ``part_bytes`` every batch has several parts, of so many bytes.
+    """
 
     wanted: TrainConfig
     dataset: Path
     model: Path
     where: Path
     fault: str | None = None
+    part_bytes: int | None = None
 
 
 def train_cases(rank: int, cases: Sequence[Case]) -> None:
@@ -72,11 +77,22 @@ def train_cases(rank: int, cases: Sequence[Case]) -> None:
     for case in cases:
         world = World(rank, case.wanted.launch.processes, 1)
         try:
-            with _broken(case.fault):
+            with _broken(case.fault), _in_parts(case.part_bytes):
                 _here(case.wanted, case.dataset, case.model, case.where, world)
         except Exception as error:
             error.add_note(f"process {rank}, case {case.where.name}")
             raise
+
+
+@contextmanager
+def _in_parts(part_bytes: int | None) -> Iterator[None]:
+    """Batches come in parts of that size, and none of them is put together."""
+    if part_bytes is None:
+        yield
+        return
+    whole = patch("model.training.module.materialised", side_effect=AssertionError("a batch of one part a side"))
+    with patch.object(parts, "PART_BYTES", part_bytes), whole:
+        yield
 
 
 def _broken(fault: str | None) -> AbstractContextManager[object]:
