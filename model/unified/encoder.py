@@ -125,11 +125,15 @@ class UnifiedEncoder(nn.Module):
             tokens_KH = self.media_tokens(name, media)
             place_2K = (on_device(media.row_K, device), on_device(media.column_K, device))
             embeds_NLH = embeds_NLH.index_put(place_2K, tokens_KH.to(embeds_NLH.dtype))
-        return self.pool_embeds(embeds_NLH, on_device(batch.mask_NL, device))
+        return self.pool_embeds(embeds_NLH, on_device(batch.mask_NL, device), full=bool(batch.mask_NL.all()))
 
-    def pool_embeds(self, embeds_NLH: Tensor, mask_NL: Tensor, **options: Tensor) -> Tensor:
-        """Run the trunk, with ``options`` of its own, and average over the positions that ``mask_NL`` keeps."""
-        states_NLH = self.trunk(inputs_embeds=embeds_NLH, attention_mask=mask_NL, **options).last_hidden_state
+    def pool_embeds(self, embeds_NLH: Tensor, mask_NL: Tensor, *, full: bool = False, **options: Tensor) -> Tensor:
+        """Run the trunk, with ``options`` of its own, and average over the positions that ``mask_NL`` keeps.
+
+        A trunk that is not told that they are all (``full``) asks the device for it, and waits for the answer.
+        """
+        mask = None if full else mask_NL
+        states_NLH = self.trunk(inputs_embeds=embeds_NLH, attention_mask=mask, **options).last_hidden_state
         weights_NL1 = mask_NL.unsqueeze(-1).to(states_NLH.dtype)
         pooled_NH: Tensor = (states_NLH * weights_NL1).sum(1) / weights_NL1.sum(1)
         return pooled_NH
