@@ -5,7 +5,6 @@ Shape legend: S x S pixels of the square, 3 colours.
 
 import json
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,10 +18,11 @@ from model.encoder import Limits
 from model.errors import ContentError
 from model.media.containers import check_container
 from model.media.image import fit_square
+from model.media.renderer import SHARED
 
 WORKER = Path(__file__).with_name("pdf_worker.py")
 WAIT_FACTOR = 6.0  # the limit is processor time; on a busy machine that takes longer by the clock
-OVER_TIME = frozenset({-signal.SIGXCPU, -signal.SIGKILL})
+OVER_TIME = frozenset({-signal.SIGXCPU, -signal.SIGKILL, -signal.SIGALRM})
 
 
 class Page(NamedTuple):
@@ -50,6 +50,7 @@ def decode_document(data: bytes, limits: Limits, *, size: int | None, text: bool
         "pages": limits.max_document_pages,
         "pixels": limits.max_image_pixels,
         "seconds": limits.max_document_seconds,
+        "wait": WAIT_FACTOR * limits.max_document_seconds,
         "memory": limits.max_document_memory,
         "size": size or 0,
         "text": text,
@@ -67,28 +68,22 @@ def decode_document(data: bytes, limits: Limits, *, size: int | None, text: bool
 
 
 def worker_command() -> list[str]:
-    """Start of the worker; ``-I``: nothing in the environment or the working directory decides what is imported."""
+    """Start of the renderer; ``-I``: nothing in the environment or the working directory decides what is imported."""
     return [sys.executable, "-I", str(WORKER)]
 
 
 def _ask(request: dict[str, Any], data: bytes, limits: Limits) -> tuple[dict[str, Any], bytes]:
     """Answer of the worker, and the pixels after it; its refusal or death as a ContentError."""
     try:
-        done = subprocess.run(
-            worker_command(),
-            input=json.dumps(request).encode() + b"\n" + data,
-            capture_output=True,
-            timeout=WAIT_FACTOR * limits.max_document_seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
+        done = SHARED.ask(worker_command, json.dumps(request).encode() + b"\n" + data, request["wait"])
+    except TimeoutError:
         raise _too_complex(limits) from None
-    if done.returncode in OVER_TIME:
+    if done is not None and done.status in OVER_TIME:
         raise _too_complex(limits)
-    line, _, pixels = done.stdout.partition(b"\n")
-    if done.returncode != 0 or not line:
+    line, _, pixels = (done.answer if done else b"").partition(b"\n")
+    if done is None or done.status != 0 or not line:
         raise ContentError(
-            f"the PDF ({len(data)} bytes) made the renderer fail (status {done.returncode}), perhaps for want of "
+            f"the PDF ({len(data)} bytes) made the renderer fail (status {done and done.status}), perhaps for want of "
             f"memory (max_document_memory={limits.max_document_memory}): save it anew or simplify it",
             code="document_undecodable",
         )

@@ -1,14 +1,21 @@
-"""Runs PDFium on one hostile file in a process of its own: a script, started by ``model.media.document``.
+"""Runs PDFium on hostile files, each in a process of its own: a script, started by ``model.media.document``.
 
 PDFium is C++ fed with untrusted bytes, keeps global state, and unpacks streams that no header announces. Here it may
-crash, swallow memory or spin: the process ends, and the parent says so. Input on stdin: one line of JSON (``pages``,
-``pixels``, ``seconds``, ``memory``, ``size``, ``text``), then the file. Output on stdout: one line of JSON, then the
-pixels of the pages one after another.
+crash, swallow memory or spin: the process ends, and the parent says so.
+
+The script imports PDFium once and then serves a socket whose number is its argument (``model.media.renderer``). For
+each request it gets two descriptors: a connection, which a fork reads and answers, and a pipe, which is told how the
+fork ended. Over the connection comes one line of JSON (``pages``, ``pixels``, ``seconds``, ``wait``, ``memory``,
+``size``, ``text``), then the file; back go one line of JSON and the pixels of the pages one after another.
 """
 
 import json
 import math
+import os
 import resource
+import select
+import signal
+import socket
 import sys
 from typing import Any, NoReturn
 
@@ -29,8 +36,9 @@ def refuse(code: str, limit: str | None, message: str) -> NoReturn:
     raise RefusedError(code, limit, message)
 
 
-def confine(seconds: float, memory: int) -> None:
-    """Let the operating system end this process when it takes too much."""
+def confine(seconds: float, wait: float, memory: int) -> None:
+    """Let the operating system end this process when it takes too much: processor time, time by the clock, memory."""
+    signal.setitimer(signal.ITIMER_REAL, wait)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     whole = math.ceil(seconds)
@@ -109,27 +117,77 @@ def work(request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], list[byt
     return {"pages": pages}, bitmaps
 
 
-def main() -> None:
+def answer(connection: socket.socket) -> None:
     """Answer one request."""
-    stream = sys.stdin.buffer
-    request = json.loads(stream.readline())
-    data = stream.read()
-    confine(request["seconds"], request["memory"])
-    bitmaps: list[bytes] = []
+    with connection.makefile("rwb") as stream:
+        request = json.loads(stream.readline())
+        confine(request["seconds"], request["wait"], request["memory"])
+        bitmaps: list[bytes] = []
+        try:
+            said, bitmaps = work(request, stream.read())
+        except RefusedError as error:
+            code, limit, message = error.args
+            said = {"code": code, "limit": limit, "message": message}
+        except MemoryError:
+            said = {
+                "code": "document_too_complex",
+                "limit": "max_document_memory",
+                "message": "the PDF needs more memory",
+            }
+        except (pypdfium2.PdfiumError, ValueError, OverflowError) as error:
+            said = {"code": "document_undecodable", "limit": None, "message": f"the PDF cannot be drawn: {error}"}
+        stream.write(json.dumps(said).encode() + b"\n" + b"".join(bitmaps))
+
+
+def fork(connection: int, others: int) -> int:
+    """Have a process of its own answer, which holds nothing else of what is open, up to ``others``; its number."""
+    child = os.fork()
+    if child:
+        return child
+    status = 1
     try:
-        answer, bitmaps = work(request, data)
-    except RefusedError as error:
-        code, limit, message = error.args
-        answer = {"code": code, "limit": limit, "message": message}
-    except MemoryError:
-        answer = {
-            "code": "document_too_complex",
-            "limit": "max_document_memory",
-            "message": "the PDF needs more memory",
-        }
-    except (pypdfium2.PdfiumError, ValueError, OverflowError) as error:
-        answer = {"code": "document_undecodable", "limit": None, "message": f"the PDF cannot be drawn: {error}"}
-    sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n" + b"".join(bitmaps))
+        signal.set_wakeup_fd(-1)
+        os.dup2(connection, 0)
+        os.closerange(1, others + 1)
+        answer(socket.socket(fileno=0))
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def reap(ends: dict[int, int]) -> None:
+    """Tell how forks ended to those who wait for them."""
+    while ends:
+        child, status = os.waitpid(-1, os.WNOHANG)
+        if not child:
+            return
+        end = ends.pop(child)
+        os.write(end, str(os.waitstatus_to_exitcode(status)).encode())
+        os.close(end)
+
+
+def main() -> None:
+    """Serve until the caller is gone."""
+    control = socket.socket(fileno=int(sys.argv[1]))
+    woken, wake = os.pipe()
+    for end in (woken, wake):
+        os.set_blocking(end, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    ends: dict[int, int] = {}  # by fork
+    while True:
+        ready: list[object] = select.select([control, woken], [], [])[0]
+        if woken in ready:
+            os.read(woken, 4096)
+            reap(ends)
+        if control in ready:
+            _, descriptors, _, _ = socket.recv_fds(control, 1, 2)
+            if not descriptors:
+                return
+            connection, end = descriptors
+            others = max(control.fileno(), woken, wake, connection, end, *ends.values())
+            ends[fork(connection, others)] = end
+            os.close(connection)
 
 
 if __name__ == "__main__":
