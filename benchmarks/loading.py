@@ -36,6 +36,7 @@ from model.unified.config import UnifiedConfig
 WORKERS = (0, 1, 2)
 BATCH = {Modality.TEXT: 64, Modality.IMAGE: 32, Modality.AUDIO: 16, Modality.VIDEO: 8, Modality.DOCUMENT: 8}
 BATCHES = 16
+TEXT_BATCHES = 256  # texts take so little that the start of the last worker would be most of a short run
 PREFETCH = 2
 PEER = "torch DataLoader, decoding by {}"
 
@@ -223,7 +224,7 @@ def seconds(batches: Iterable[Any], counted: int) -> float:
 
 def loading_row(setting: Setting, *, modality: Modality, workers: int) -> Row:
     """Samples per second of both sides in turn."""
-    size, counted = BATCH[modality], BATCHES
+    size, counted = BATCH[modality], TEXT_BATCHES if modality is Modality.TEXT else BATCHES
     with tempfile.TemporaryDirectory() as scratch:
         count = size * (counted + 1)
         corpus = documents(Path(scratch), 32) if modality is Modality.DOCUMENT else setting.corpus

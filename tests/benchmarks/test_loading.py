@@ -16,6 +16,7 @@ CORPUS = Path(__file__).parents[2] / "data" / "starter"
 @pytest.fixture
 def setting(tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setting:
     monkeypatch.setattr(loading, "BATCHES", 2)
+    monkeypatch.setattr(loading, "TEXT_BATCHES", 2)
     monkeypatch.setattr(loading, "BATCH", dict.fromkeys(Modality, 2))
     return Setting(tiny_artifact, CORPUS, tmp_path, threads=1, rounds=1)
 
