@@ -371,7 +371,7 @@ def _pretended(emulation: Emulation) -> dict[str, dict[str, Any]]:
     return {
         "torch.cuda": cuda,
         "torch": {
-            "Generator": _generator,
+            "Generator": _Generator,
             "inference_mode": _inference_mode,
             "autocast": kernels.Autocast,
             "is_autocast_enabled": kernels.is_autocast_enabled,
@@ -393,5 +393,15 @@ def _inference_mode(mode: bool = True) -> Any:
 _REAL_GENERATOR = torch.Generator
 
 
-def _generator(device: Any = "cpu") -> torch.Generator:
-    return _REAL_GENERATOR("cpu" if _named(device) else device)
+class _OfGenerators(type):
+    """So that what the stand-in makes is one of its kind."""
+
+    def __instancecheck__(cls, made: object) -> bool:
+        return isinstance(made, _REAL_GENERATOR)
+
+
+class _Generator(metaclass=_OfGenerators):
+    """``torch.Generator``, which makes none for a device that is not there."""
+
+    def __new__(cls, device: Any = "cpu") -> Any:
+        return _REAL_GENERATOR("cpu" if _named(device) else device)

@@ -67,17 +67,17 @@ def cache(bench: Bench) -> Iterator[Finding]:
     encoder.frontends.eval()
     pairs, budget = bench.of((65_536, 16_384), (96, 256))
     plain: list[tuple[float, int, float]] = []
-    _pass(bench, encoder, size, bench.of(1024, 16), budget=None)()  # libraries and their workspaces
+    pass_of(bench, encoder, size, bench.of(1024, 16), budget=None)()  # libraries and their workspaces
     for count in bench.of((2048, 4096, 8192, 16_384), (16, 32)):
         try:
-            seconds, peak = bench.measured(_pass(bench, encoder, size, count, budget=None))
+            seconds, peak = bench.measured(pass_of(bench, encoder, size, count, budget=None))
         except FITS:
             encoder.zero_grad(set_to_none=True)
             yield Finding(f"cache-uncached-{count}", missing="does not fit")
             break
         plain.append((seconds / count, count, peak))
         yield Finding(f"cache-uncached-{count}", round(count / seconds, 1), "pairs/s", note=f"peak {peak:.2f} GB")
-    seconds, peak = bench.measured(_pass(bench, encoder, size, pairs, budget=budget))
+    seconds, peak = bench.measured(pass_of(bench, encoder, size, pairs, budget=budget))
     note = f"{pairs} pairs of a text and a picture through {size.name}, towers live and frozen, {budget} tokens a piece"
     yield Finding("cache-memory", round(peak, 2), "GB, all that lies on the device", "16", note=note)
     if plain:
@@ -87,9 +87,11 @@ def cache(bench: Bench) -> Iterator[Finding]:
                       round(seconds / pairs / each, 3), note)  # fmt: skip
 
 
-def _pass(bench: Bench, encoder: Any, size: Any, pairs: int, *, budget: int | None) -> Callable[[], object]:
+def pass_of(bench: Bench, encoder: Any, size: Any, pairs: int, *, budget: int | None) -> Callable[[], object]:
     """The forward and backward pass of a stage's step; the optimizer is left out."""
     from benchmarks import synthetic
+
+    synthetic.stand_in_for_decoders()
     from model.losses.cache import backward_in_pieces
     from model.losses.contrastive import contrastive_loss
     from model.losses.pairing import Pairing
@@ -189,6 +191,8 @@ def _stage(bench: Bench, size: Any, pairs: int, micro_batch_tokens: int | None) 
 def _train_ours(bench: Bench, size: Any, stage: Any, *, prepared: bool) -> dict[str, float]:
     """Medians of the stage's own figures, its first two steps left out."""
     from benchmarks import synthetic
+
+    synthetic.stand_in_for_decoders()
     from model.content import Content
     from model.losses.pairing import Pairing
     from model.training.batch import StepBatch
@@ -245,6 +249,8 @@ def encode(bench: Bench) -> Iterator[Finding]:
         yield Finding("encode", missing=why)
         return
     from benchmarks import synthetic
+
+    synthetic.stand_in_for_decoders()
     from model.training.flops import TrunkFlops, peak_of
 
     peak = peak_of(torch.device(bench.device), "bf16-mixed")
@@ -330,7 +336,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="directory of gpu.json")
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--toy", action="store_true", help="sizes that any processor manages in seconds")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args(arguments)
 
 

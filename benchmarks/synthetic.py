@@ -3,8 +3,12 @@
 Shape legend: N contents, L sequence positions, B pictures in one tower call, T tokens per picture.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +21,7 @@ from model.unified.config import UnifiedConfig
 if TYPE_CHECKING:
     from model.unified.encoder import UnifiedEncoder
 
+DECODERS = ("soundfile", "soxr", "av")
 POOL = 256
 """Distinct pictures; a larger batch shows them again, so that it needs no memory of its own."""
 
@@ -67,6 +72,7 @@ def encoder_of(size: Size, device: str, *, pictures: bool) -> "UnifiedEncoder":
     """An encoder with random weights in fp32; frozen towers."""
     import torch
 
+    stand_in_for_decoders()
     from model.unified.encoder import UnifiedEncoder
     from model.weights.tokenizer import byte_tokenizer
 
@@ -75,6 +81,30 @@ def encoder_of(size: Size, device: str, *, pictures: bool) -> "UnifiedEncoder":
         torch.manual_seed(0)
         encoder = UnifiedEncoder(size.config(), byte_tokenizer().to_str(), modalities=modalities)
     return encoder.to(device).eval()
+
+
+class _Absent(ModuleType):
+    """A module whose names may be written down, as in annotations, but not used."""
+
+    def __getattr__(self, name: str) -> type:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return type(name, (), {})
+
+
+def stand_in_for_decoders() -> None:
+    """Nothing is decoded here, so a machine that has no decoders of sounds and clips can measure all the same.
+
+    The stand-ins are gone once our modules are there: other libraries ask which decoders there are.
+    """
+    absent = [name for name in DECODERS if find_spec(name) is None]
+    sys.modules.update({name: _Absent(name) for name in absent})
+    try:
+        for module in ("model.unified.media", "model.sentence_transformer.inputs"):
+            import_module(module)
+    finally:
+        for name in absent:
+            del sys.modules[name]
 
 
 def texts(count: int, size: Size, seed: int) -> list[str]:

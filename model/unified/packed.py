@@ -155,19 +155,14 @@ def _varlen(
     from torch.nn.attention.varlen import varlen_attn
 
     longest = packing.groups[0][1]
-    reach = (-1, -1) if window is None else (window - 1, window - 1)
-    found = varlen_attn(
-        query,
-        key,
-        value,
-        packing.boundaries,
-        packing.boundaries,
-        longest,
-        longest,
-        scale=scale,
-        window_size=reach,
-        enable_gqa=query.shape[1] != key.shape[1],
-    )
+    options: dict[str, Any] = {}  # only what differs from the defaults: releases of torch do not know the same ones
+    if window is not None:
+        options["window_size"] = (window - 1, window - 1)
+    if scale is not None and scale != query.shape[-1] ** -0.5:
+        options["scale"] = scale
+    if query.shape[1] != key.shape[1]:
+        options["enable_gqa"] = True
+    found = varlen_attn(query, key, value, packing.boundaries, packing.boundaries, longest, longest, **options)
     assert isinstance(found, Tensor)
     return found
 

@@ -172,7 +172,9 @@ def test_positions_restart_with_each_content(kind: str, monkeypatch: pytest.Monk
     assert (packed_TH - padded_TH).abs().max() > 1e-2
 
 
-def reference_varlen(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, scale, window_size, enable_gqa) -> Tensor:
+def reference_varlen(
+    query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, scale=None, window_size=(-1, -1), enable_gqa=False
+) -> Tensor:
     """The documented meaning of ``torch.nn.attention.varlen.varlen_attn``, which itself runs on CUDA alone."""
     assert cu_seq_q.dtype == torch.int32
     assert (cu_seq_q.diff() <= max_q).all()
