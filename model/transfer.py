@@ -5,12 +5,33 @@ made from it knows that it does.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
+
+M = TypeVar("M")
+
+
+def to_accelerator(model: M, number: int = 0) -> M:
+    """``model`` on accelerator ``number`` where torch has any; what is no torch module stays as it is."""
+    if torch.cuda.is_available() and isinstance(model, torch.nn.Module):
+        model.to(torch.device("cuda", number))
+    return model
+
+
+@contextmanager
+def accelerated(model: M, number: int = 0) -> Iterator[M]:
+    """``model`` on accelerator ``number`` for a while, see :func:`to_accelerator`; then in main memory again."""
+    try:
+        yield to_accelerator(model, number)
+    finally:
+        if torch.cuda.is_available() and isinstance(model, torch.nn.Module):
+            model.to("cpu")
+            torch.cuda.empty_cache()
 
 
 def pinned(value: Any, pin: Callable[[Tensor], Tensor] = Tensor.pin_memory) -> Any:

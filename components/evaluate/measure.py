@@ -41,11 +41,12 @@ class Measured:
 
 
 def open_encoder(directory: Path, features: Path | None) -> Encoder:
-    """Load an artifact and let it read the features of its frozen towers, when there are any that fit."""
+    """Load an artifact, onto the accelerator where there is one; let it read its frozen towers' features, if given."""
     from model.artifact import load_encoder
     from model.features import FeatureStore
+    from model.transfer import to_accelerator
 
-    encoder = load_encoder(directory)
+    encoder = to_accelerator(load_encoder(directory))
     if features is not None and hasattr(encoder, "use_features"):
         encoder.use_features(FeatureStore.open(features))
     return encoder

@@ -21,6 +21,7 @@ def run(config: FeaturesConfig, *, dataset: Path, model: Path, output: Path) -> 
     from data.corpus import distinct_media
     from model.artifact import artifact_kind, load_encoder
     from model.features import build_features, write_index
+    from model.transfer import accelerated
     from model.unified.encoder import UnifiedEncoder
 
     if artifact_kind(model) != "unified":
@@ -28,5 +29,6 @@ def run(config: FeaturesConfig, *, dataset: Path, model: Path, output: Path) -> 
         return {"media": 0, "stored": 0}
     encoder = cast("UnifiedEncoder", load_encoder(model))
     parts = list(distinct_media(dataset))
-    stored = build_features(encoder, parts, output, batch_units=config.batch_units)
+    with accelerated(encoder):
+        stored = build_features(encoder, parts, output, batch_units=config.batch_units)
     return {"media": len(parts), "stored": stored}

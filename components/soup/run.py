@@ -45,6 +45,7 @@ def run(
     from model.features import FeatureStore
     from model.integrity import write_digests
     from model.training.soup import cook
+    from model.transfer import accelerated
     from model.unified.encoder import UnifiedEncoder
 
     encoder = cast("TorchEncoder", load_encoder(model))
@@ -52,7 +53,8 @@ def run(
         encoder.use_features(FeatureStore.open(features))
     ingredients = gather(encoder, base, model, [Path(place) for place in config.stage.ingredients])
     score = ValidationScore(encoder, Corpus(dataset, splits=("validation",), tasks=config.stage.tasks), config)
-    soup = cook(ingredients, score, config.stage.method)
+    with accelerated(encoder):
+        soup = cook(ingredients, score, config.stage.method)
     encoder.load_state_dict(soup.state, strict=False)
     encoder.save(output)
     document = {

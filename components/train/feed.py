@@ -20,7 +20,7 @@ from data.access import MediaAccess
 from data.corpus import Corpus
 from data.sampling import Draw, TaskSampler
 from model.content import Content, Modality
-from model.encoding import plan_batches
+from model.encoding import on_processor, plan_batches
 from model.losses.config import LossConfig
 from model.parallel import side_by_side
 from model.progress import progress
@@ -29,9 +29,11 @@ from model.training.batch import Pooled, Side, StepBatch, Texts
 from model.training.families import TorchEncoder, memory_of, preprocessing_of
 from model.training.parts import Plan
 from model.training.world import ALONE, World
+from model.transfer import accelerated
 from model.unified.encoder import UnifiedEncoder
 
 POOL_BATCH_TOKENS = 1024
+ACCELERATOR_BATCH_TOKENS = 65_536
 
 
 @dataclass(frozen=True)
@@ -177,15 +179,17 @@ class BatchMaker:
         assert isinstance(encoder, UnifiedEncoder)
         lengths = [encoder.count_tokens(c)[Modality.TEXT] for c in contents]
         encoder.eval()
-        batches = list(plan_batches(lengths, POOL_BATCH_TOKENS))
 
         def pool(places: list[int]) -> tuple[list[int], NDArray[np.float32]]:
             with torch.inference_mode():
-                return places, encoder.pool(encoder.preprocess([contents[i] for i in places])).numpy()
+                return places, encoder.pool(encoder.preprocess([contents[i] for i in places])).cpu().numpy()
 
-        pooled = side_by_side(pool, batches)
-        for places, states_NH in progress(pooled, total=len(batches), desc="pool texts", unit="batch"):
-            self._pooled.update((contents[i].digest, state) for i, state in zip(places, states_NH, strict=True))
+        with accelerated(encoder, self.world.rank % self.world.processes_per_node):
+            here = on_processor(encoder)
+            batches = list(plan_batches(lengths, POOL_BATCH_TOKENS if here else ACCELERATOR_BATCH_TOKENS))
+            pooled = (side_by_side if here else map)(pool, batches)
+            for places, states_NH in progress(pooled, total=len(batches), desc="pool texts", unit="batch"):
+                self._pooled.update((contents[i].digest, state) for i, state in zip(places, states_NH, strict=True))
         self.work = replace(self.work, pooled=bool(contents))
         return len(contents)
 

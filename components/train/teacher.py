@@ -6,13 +6,10 @@ with several processes each embeds what its share of the batches needs. Stored v
 """
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
-
-import torch
+from typing import cast
 
 from components.checkpoints import identity
 from components.train.feed import BatchMaker, Order
@@ -27,6 +24,7 @@ from model.losses.distill import shared_prefixes
 from model.training.batch import StepBatch, TeacherVectors
 from model.training.config import StageConfig
 from model.training.distillation import TeacherConfig
+from model.transfer import accelerated
 
 FILE_CONTENTS = 4096
 NAMED = 5
@@ -168,7 +166,7 @@ def _embedded(
     sys.stderr.write(f"teacher: {len(missing)} contents to embed, {len(wanted) - len(missing)} known\n")
     own = f"{world.rank}of{world.processes}.parquet"
     first = len(list(kept.glob(f"*-{own}")))
-    with _on_device(teacher, world.rank % world.processes_per_node):
+    with accelerated(teacher, world.rank % world.processes_per_node):
         pieces = [missing[i : i + FILE_CONTENTS] for i in range(0, len(missing), FILE_CONTENTS)]
         for number, names in enumerate(pieces, first):
             contents = [_content(make, wanted[name]) for name in names]
@@ -207,17 +205,3 @@ def _check_modalities(teacher: Encoder, source: Path, wanted: Mapping[str, Wante
             f"teacher {source} takes {', '.join(sorted(teacher.modalities))}, but {listed}: leave these tasks out of "
             "the distill stage, or take a teacher for all of them"
         )
-
-
-@contextmanager
-def _on_device(teacher: Any, number: int) -> Iterator[None]:
-    """A torch teacher on this process's accelerator for a while, where there is one."""
-    if not torch.cuda.is_available() or not hasattr(teacher, "to"):
-        yield
-        return
-    teacher.to(torch.device("cuda", number))
-    try:
-        yield
-    finally:
-        teacher.to("cpu")
-        torch.cuda.empty_cache()

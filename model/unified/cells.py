@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from model.transfer import on_device
 from model.unified.batch import Inputs
 from model.unified.frontends import PictureFrontend
 
@@ -24,23 +25,29 @@ INPUTS_WORTH_A_GRAPH = 2000
 
 def cell_runner(frontend: nn.Module, *, size: int, inputs: int) -> Cells:
     """The faster way to run ``frontend`` on about ``inputs`` inputs; pictures have ``size`` pixels a side."""
-    if isinstance(frontend, PictureFrontend) and inputs >= INPUTS_WORTH_A_GRAPH:
+    here = _device(frontend).type == "cpu"
+    if here and isinstance(frontend, PictureFrontend) and inputs >= INPUTS_WORTH_A_GRAPH:
         return onnx_cells(frontend, size)
     return torch_cells(frontend)
 
 
 def torch_cells(frontend: nn.Module) -> Cells:
-    """Run ``frontend`` as it is."""
+    """Run ``frontend`` as it is, where it is."""
+    device = _device(frontend)
 
     def run(inputs: Inputs) -> NDArray[np.float32]:
-        stacked = torch.from_numpy(inputs).float()
+        stacked = on_device(inputs, device, torch.float32)
         if stacked.dim() == 4:  # convolutions on a processor are faster with the channels last
             stacked = stacked.contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
-            cells: NDArray[np.float32] = frontend(stacked).numpy()
+            cells: NDArray[np.float32] = frontend(stacked).cpu().numpy()
         return cells
 
     return run
+
+
+def _device(frontend: nn.Module) -> torch.device:
+    return next((weight.device for weight in frontend.parameters()), torch.device("cpu"))
 
 
 def onnx_cells(frontend: nn.Module, size: int) -> Cells:

@@ -1,6 +1,7 @@
 """The encoder and a whole stage on a pretended CUDA device: the numbers of the processor, and few waits."""
 
 from collections import Counter
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -221,3 +222,64 @@ def test_pieces_are_copied_from_page_locked_memory() -> None:
         locked = pinned({"rows": rows})["rows"]
         assert device.is_pinned(torch.from_numpy(locked))
         assert not device.is_pinned(torch.from_numpy(rows))
+
+
+def test_features_of_towers_are_those_of_the_processor(tiny_artifact: Path, tmp_path: Path) -> None:
+    """The step moves the towers to the device and back; features are stored in half precision."""
+    from components.features.config import FeaturesConfig
+    from components.features.run import run
+    from model.features import FeatureStore
+
+    parts = [part for content in MIXED for part in content.parts if part.modality != "text"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("data.corpus.distinct_media", lambda _: iter(parts))
+        paths = {"dataset": tmp_path, "model": tiny_artifact}
+        run(FeaturesConfig(), **paths, output=tmp_path / "here")
+        with accelerator() as device:
+            assert run(FeaturesConfig(), **paths, output=tmp_path / "there")["stored"] == len(parts)
+            assert device.waits
+    here, there = (FeatureStore.open(tmp_path / place) for place in ("here", "there"))
+    for part in parts:
+        for (tower, cells), (other, found) in zip(here.items(part), there.items(part), strict=True):
+            assert tower == other
+            assert all(np.allclose(*pair, atol=1e-2) for pair in zip(cells, found, strict=True))
+
+
+def test_texts_are_pooled_on_the_device(tiny_encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    from components.train.feed import BatchMaker
+    from model.training.world import ALONE
+
+    contents = [Content.of(f"text {'and ' * i}{i}") for i in range(5)]
+
+    def pooled() -> dict[str, np.ndarray]:
+        maker = BatchMaker.__new__(BatchMaker)
+        maker.encoder, maker.world, maker._pooled = tiny_encoder, ALONE, {}
+        maker.work = _Members(contents)
+        monkeypatch.setattr(BatchMaker, "order", lambda self, step: step)
+        assert maker.pool_texts(range(1)) == 5
+        return maker._pooled
+
+    expected = pooled()
+    with accelerator() as device:
+        found = pooled()
+        assert device.waits
+    assert next(tiny_encoder.parameters()).device.type == "cpu"
+    for digest, state_H in expected.items():
+        assert np.allclose(found[digest], state_H, atol=1e-5)
+
+
+@dataclass(frozen=True)
+class _Members:
+    """Work whose members are these."""
+
+    contents: list[Content]
+    pooled: bool = False
+
+    @property
+    def queries(self) -> list[Content]:
+        return self.contents
+
+    documents = queries
+
+    def members(self, _: int) -> "_Members":
+        return self
