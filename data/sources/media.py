@@ -127,13 +127,14 @@ def encode_mp4(frames_THW3: npt.NDArray[np.uint8], frames_per_second: int) -> by
     with av.open(buffer, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream("libx264", rate=Fraction(frames_per_second))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        # One thread and no scene cuts keep the bytes the same on every machine.
+        # One thread, no scene cuts and nothing that depends on the processor keep the bytes the same on every machine;
+        # without the last, some clips differed from one encoding to the next in a single process.
         stream.options = {
             "crf": CLIP_CRF,
             "preset": "slow",
             "threads": "1",
             "flags": "+bitexact",
-            "x264-params": "scenecut=0:keyint=64",
+            "x264-params": "scenecut=0:keyint=64:cpu-independent=1",
         }
         # The encoder's own note (an SEI unit) would cost 600 bytes a clip.
         strip = av.BitStreamFilterContext("filter_units=remove_types=6", stream)
