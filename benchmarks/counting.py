@@ -170,9 +170,9 @@ def check(*, largest: int = 65_536) -> Iterator[Finding]:
                           ratio=round(counted / measured, 3), note="tiles of the processor")  # fmt: skip
 
 
-def _check_peak(side: str, count: int) -> int:
-    with mock.patch.dict(tiles.TILE, {"cuda": tiles.TILE["cpu"]}):
-        return _loss_peak(side, count, WIDTH)
+def _check_peak(side: str, count: int, width: int = WIDTH, tile: int = tiles.TILE["cpu"]) -> int:
+    with mock.patch.dict(tiles.TILE, {"cuda": tile}):
+        return _loss_peak(side, count, width)
 
 
 PARTS: dict[str, Callable[..., Iterator[Finding]]] = {"loss": loss, "cache": cache, "stage": stage, "check": check}

@@ -95,6 +95,7 @@ def _backend() -> torch.device:
         def get_amp_supported_dtype(self) -> list[torch.dtype]:
             return [torch.bfloat16, torch.float16]
 
+    torch.ones((), requires_grad=True).backward()  # autograd starts now, so without a thread for this device
     _setup_privateuseone_for_python_backend(BACKEND, backend_module=Module())
     kernels.register_autocast()
     return torch.device(BACKEND, 0)
@@ -377,6 +378,7 @@ def _pretended(emulation: Emulation) -> dict[str, dict[str, Any]]:
             "is_autocast_enabled": kernels.is_autocast_enabled,
             "get_autocast_dtype": kernels.get_autocast_dtype,
         },
+        "torch.amp": {"autocast": kernels.Autocast},
         "torch.amp.autocast_mode": {"autocast": kernels.Autocast},
         "torch.utils._foreach_utils": {
             "_foreach_supported_types": [*_foreach_utils._foreach_supported_types, OnDevice]

@@ -135,6 +135,7 @@ STAGES = {
     "recomputing": {"micro_batch_tokens": 30, "activation_checkpointing": True, "dropout": 0.1},
     "with hard negatives": {"loss": {"hardness": {"on": "all", "strength": 5}, "false_negatives": {"margin": 0.1}}},
     "half precision": {"precision": "bf16-mixed", "micro_batch_tokens": 30},
+    "half precision, recomputing": {"precision": "bf16-mixed", "activation_checkpointing": True},
     "distilled": {"kind": "distill", "teacher": {"vectors": "nowhere", "loss": {"geometry": 1.0, "contrastive": 0.5}}},
 }
 BATCH = [*MIXED, Content.of("another text of another length", image(make_png(7)))]
