@@ -30,6 +30,9 @@ from model.training.guard import TrainingError
 from model.training.parts import Cuttable, Made, PartOrder, opened
 from model.training.sending import send_by_memory
 
+DEAD_WORKER = ("DataLoader worker", "Pin memory thread exited")
+"""How torch says that one is gone; the second where the thread that page-locks batches sees it first."""
+
 
 @runtime_checkable
 class Splittable(Protocol):
@@ -184,7 +187,7 @@ class Loading:
 
     def _verdict(self, error: RuntimeError) -> TrainingError | None:
         """What it means that a worker is gone."""
-        if not self.workers or "DataLoader worker" not in str(error):
+        if not self.workers or not any(words in str(error) for words in DEAD_WORKER):
             return None
         return TrainingError(
             f"a worker that makes batches died, as when the system kills it for want of memory: lower launch.workers "
