@@ -135,7 +135,7 @@ class Emulation:
             self._wait(func)
             return _value(here[0].held)
         asked = kwargs.get("device")
-        there = bool(here) if asked is None else _named(asked)
+        there = bool(here) if asked is None else kernels.named(asked)
         if here and not _crosses(func):
             _refuse_mixed(func, leaves)
         if here and (not there or _depends_on_values(func, args)):
@@ -288,7 +288,7 @@ class _Above(TorchFunctionMode):
             raise TypeError(f"can't convert {SEEN} device type tensor to numpy. Use Tensor.cpu() first.")
         if func is torch.as_tensor and isinstance(args[0], Tensor):
             func = Tensor.to
-        if func in (torch.tensor, torch.as_tensor) and _named(kwargs.get("device")):
+        if func in (torch.tensor, torch.as_tensor) and kernels.named(kwargs.get("device")):
             return func(*args, **{**kwargs, "device": "cpu"}).to(_backend())
         if func is Tensor.cuda:
             return args[0].to(_backend())
@@ -299,13 +299,9 @@ class _Above(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _named(device: Any) -> bool:
-    return device is not None and str(device).split(":")[0] in ("cuda", BACKEND)
-
-
 def _known(device: Any) -> Any:
     """The device as the core of torch knows it; anything else as it is."""
-    return _backend() if isinstance(device, (torch.device, str)) and _named(device) else device
+    return _backend() if isinstance(device, (torch.device, str)) and kernels.named(device) else device
 
 
 _ACTIVE: list[Emulation] = []
@@ -372,8 +368,8 @@ def _pretended(emulation: Emulation) -> dict[str, dict[str, Any]]:
     return {
         "torch.cuda": cuda,
         "torch": {
-            "Generator": _Generator,
-            "inference_mode": _inference_mode,
+            "Generator": kernels.Generator,
+            "inference_mode": kernels.inference_mode,
             "autocast": kernels.Autocast,
             "is_autocast_enabled": kernels.is_autocast_enabled,
             "get_autocast_dtype": kernels.get_autocast_dtype,
@@ -385,25 +381,3 @@ def _pretended(emulation: Emulation) -> dict[str, dict[str, Any]]:
         },
         "torch.optim.optimizer": {"_foreach_supported_types": [*_foreach_utils._foreach_supported_types, OnDevice]},
     }
-
-
-def _inference_mode(mode: bool = True) -> Any:
-    """Views of wrapped tensors are not made for the real one."""
-    return torch.no_grad() if mode else torch.enable_grad()
-
-
-_REAL_GENERATOR = torch.Generator
-
-
-class _OfGenerators(type):
-    """So that what the stand-in makes is one of its kind."""
-
-    def __instancecheck__(cls, made: object) -> bool:
-        return isinstance(made, _REAL_GENERATOR)
-
-
-class _Generator(metaclass=_OfGenerators):
-    """``torch.Generator``, which makes none for a device that is not there."""
-
-    def __new__(cls, device: Any = "cpu") -> Any:
-        return _REAL_GENERATOR("cpu" if _named(device) else device)

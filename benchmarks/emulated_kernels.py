@@ -44,6 +44,34 @@ def each_tensor(value: Any, change: Callable[[Tensor], Any]) -> Any:
     return value
 
 
+def named(device: Any) -> bool:
+    """Whether it is the pretended device, by either name."""
+    return device is not None and str(device).split(":")[0] in ("cuda", BACKEND)
+
+
+def inference_mode(mode: bool = True) -> Any:
+    """Views of wrapped tensors are not made for the real one."""
+    return torch.no_grad() if mode else torch.enable_grad()
+
+
+_REAL_GENERATOR = torch.Generator
+
+
+class _OfGenerators(type):
+    """So that what the stand-in makes is one of its kind."""
+
+    def __instancecheck__(cls, made: object) -> bool:
+        return isinstance(made, _REAL_GENERATOR)
+
+
+class Generator(metaclass=_OfGenerators):
+    """``torch.Generator``, which makes none for a device that is not there."""
+
+    def __new__(cls, device: Any = "cpu") -> Any:
+        """One of the processor where the pretended device is asked for."""
+        return _REAL_GENERATOR("cpu" if named(device) else device)
+
+
 class Autocast(_REAL_AUTOCAST):  # type: ignore[misc]
     """``torch.autocast`` in which ``cuda`` is the pretended device."""
 
