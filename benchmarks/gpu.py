@@ -3,7 +3,7 @@
 Sized for ten minutes on an H200, where it has yet to run; each part can run alone. It needs no data, no weights and no
 network, and writes ``DIR/gpu.json`` after every row, so that a machine that is taken away leaves what was measured. A
 row whose packages are missing, or that does not fit, is there with the reason. Needed: torch, numpy, pydantic and
-pyarrow; besides, for ``cache`` and ``encode`` transformers, tokenizers, safetensors and pillow, for ``train`` lightning,
+pyarrow; besides, for ``cache`` and ``encode`` transformers, tokenizers, safetensors, pillow, for ``train`` lightning,
 and for its peer sentence-transformers with accelerate and datasets; decoders of sounds and clips are not needed.
 """
 
