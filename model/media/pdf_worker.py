@@ -176,11 +176,11 @@ def main() -> None:
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     ends: dict[int, int] = {}  # by fork
     while True:
-        ready: list[object] = select.select([control, woken], [], [])[0]
+        ready, _, _ = select.select([control.fileno(), woken], [], [])
         if woken in ready:
             os.read(woken, 4096)
             reap(ends)
-        if control in ready:
+        if control.fileno() in ready:
             _, descriptors, _, _ = socket.recv_fds(control, 1, 2)
             if not descriptors:
                 return

@@ -35,7 +35,7 @@ class TrunkGraph(nn.Module):
 
     def forward(self, embeds_NLH: Tensor, mask_NL: Tensor) -> Tensor:
         """Unit vectors [N, D]."""
-        options = {}
+        options: dict[str, Any] = {}
         if self.rotary:  # the operator wants angles for every row, so that positions cannot be shared by the batch
             options["position_ids"] = torch.arange(mask_NL.shape[1], device=mask_NL.device) + torch.zeros_like(mask_NL)
         return normalize(self.encoder.head(self.encoder.pool_embeds(embeds_NLH, mask_NL, **options)), dim=-1)
