@@ -53,7 +53,7 @@ def test_the_contrastive_loss_is_that_of_the_processor(name: str) -> None:
 
 
 @pytest.mark.minutes
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(configs(), st.sampled_from([0.005, 0.05, 1.0]), st.integers(1, 9), st.integers(0, 999))
 def test_so_it_is_with_any_options(config: LossConfig, temperature: float, tile: int, seed: int) -> None:
     options = {"temperature": temperature, "tile": tile, "seed": seed}
