@@ -106,7 +106,8 @@ def _int8(measured: Mapping[str, Any] | None) -> str:
         return ""
     cosines = ", ".join(f"{kind} {value:.4f}" for kind, value in measured["cosine"].items())
     scores = ", ".join(f"{task} {s['fp32']:.4f} -> {s['int8']:.4f}" for task, s in measured["ndcg_at_10"].items())
-    return f"\n\nint8 graphs: lowest cosine to torch by kind {cosines}. nDCG@10, fp32 -> int8: {scores}."
+    left_out = f" ({measured['left_out']})" if "left_out" in measured else ""
+    return f"\n\nint8 graphs{left_out}: lowest cosine to torch by kind {cosines}. nDCG@10, fp32 -> int8: {scores}."
 
 
 def _stages(artifact: Path) -> str:

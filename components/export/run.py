@@ -29,7 +29,7 @@ def run(config: ExportConfig, *, model: Path, dataset: Path, output: Path) -> di
         Scalars: lowest cosine of each kind, megabytes of the graphs, rows of the reference.
 
     Raises:
-        ArtifactError: a kind falls below ``minimum_cosine``, or the int8 graphs lose too much; the message names it.
+        ArtifactError: a kind falls below ``minimum_cosine``; the message names it.
     """
     from components.export.card import model_card
     from components.export.int8 import export_int8, text_pairs
@@ -72,6 +72,8 @@ def run(config: ExportConfig, *, model: Path, dataset: Path, output: Path) -> di
     (output / "README.md").write_text(model_card(output, cosines, sizes, document.get("int8")), encoding="utf-8")
     write_digests(output)
     scalars: dict[str, Any] = {f"cosine/{kind}": value for kind, value in cosines.items()}
+    if (loss := document.get("int8", {}).get("loss")) is not None:
+        scalars["int8_loss"] = loss
     return {**scalars, "onnx_megabytes": round(sum(sizes.values()) / 1e6, 1), "reference_rows": len(reference)}
 
 
