@@ -112,8 +112,8 @@ class OnnxInt8UnifiedEncoder(OnnxUnifiedEncoder):
         quantised = directory / "onnx" / INT8 / f"{name}.onnx"
         if name == TRUNK and not quantised.is_file():
             raise ArtifactError(
-                f"{quantised} is missing: the export had int8: false, or left the int8 graphs out because they lose too "
-                "much, which the artifact's README.md then says; load it with backend='onnx'"
+                f"{quantised} is missing: the export had int8: false, or left the int8 graphs out because they lose "
+                "too much, which the artifact's README.md then says; load it with backend='onnx'"
             )
         return quantised if quantised.is_file() else OnnxUnifiedEncoder.graph(directory, name)
 
