@@ -90,8 +90,6 @@ def cache(bench: Bench) -> Iterator[Finding]:
 def pass_of(bench: Bench, encoder: Any, size: Any, pairs: int, *, budget: int | None) -> Callable[[], object]:
     """The forward and backward pass of a stage's step; the optimizer is left out."""
     from benchmarks import synthetic
-
-    synthetic.stand_in_for_decoders()
     from model.losses.cache import backward_in_pieces
     from model.losses.contrastive import contrastive_loss
     from model.losses.pairing import Pairing

@@ -184,7 +184,7 @@ class BatchMaker:
             with torch.inference_mode():
                 return places, encoder.pool(encoder.preprocess([contents[i] for i in places])).cpu().numpy()
 
-        with accelerated(encoder, self.world.rank % self.world.processes_per_node):
+        with accelerated(encoder, self.world.local_rank):
             here = on_processor(encoder)
             batches = list(plan_batches(lengths, POOL_BATCH_TOKENS if here else ACCELERATOR_BATCH_TOKENS))
             pooled = (side_by_side if here else map)(pool, batches)

@@ -166,7 +166,7 @@ def _embedded(
     sys.stderr.write(f"teacher: {len(missing)} contents to embed, {len(wanted) - len(missing)} known\n")
     own = f"{world.rank}of{world.processes}.parquet"
     first = len(list(kept.glob(f"*-{own}")))
-    with accelerated(teacher, world.rank % world.processes_per_node):
+    with accelerated(teacher, world.local_rank):
         pieces = [missing[i : i + FILE_CONTENTS] for i in range(0, len(missing), FILE_CONTENTS)]
         for number, names in enumerate(pieces, first):
             contents = [_content(make, wanted[name]) for name in names]

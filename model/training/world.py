@@ -42,6 +42,11 @@ class World:
         return self.rank == 0
 
     @property
+    def local_rank(self) -> int:
+        """Number of this process on its node, and of its accelerator."""
+        return self.rank % self.processes_per_node
+
+    @property
     def processes_per_node(self) -> int:
         """How many train on this node."""
         return self.processes // self.nodes

@@ -110,8 +110,9 @@ class UnifiedEncoder(nn.Module):
         Raises:
             ConfigError: ``packed`` is asked for with a trunk that only works padded.
         """
+        full = bool(batch.mask_NL.all())
         if packed is None:
-            packed = self.trunk.config.model_type in PACKABLE and not batch.mask_NL.all()
+            packed = self.trunk.config.model_type in PACKABLE and not full
         device = self.head.weight.device
         if packed:
             packing = Packing.of(batch.mask_NL, device)
@@ -125,7 +126,7 @@ class UnifiedEncoder(nn.Module):
             tokens_KH = self.media_tokens(name, media)
             place_2K = (on_device(media.row_K, device), on_device(media.column_K, device))
             embeds_NLH = embeds_NLH.index_put(place_2K, tokens_KH.to(embeds_NLH.dtype))
-        return self.pool_embeds(embeds_NLH, on_device(batch.mask_NL, device), full=bool(batch.mask_NL.all()))
+        return self.pool_embeds(embeds_NLH, on_device(batch.mask_NL, device), full=full)
 
     def pool_embeds(self, embeds_NLH: Tensor, mask_NL: Tensor, *, full: bool = False, **options: Tensor) -> Tensor:
         """Run the trunk, with ``options`` of its own, and average over the positions that ``mask_NL`` keeps.

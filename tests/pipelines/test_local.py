@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from components.report.outcome import collect, save
 from components.step import read_records
 from pipelines.local import BusyError, RunError, _only_run, execute
 from pipelines.plan import Graph
+from tests.processes import gone
 
 
 @dsl.component(base_image="omnivec", install_kfp_package=False)
@@ -150,17 +150,7 @@ def test_a_step_ends_when_its_runner_is_killed(tmp_path: Path) -> None:
         assert runner.stdout is not None
         pid = int(runner.stdout.readline())
         runner.send_signal(signal.SIGKILL)
-        deadline = time.monotonic() + 10
-        while Path(f"/proc/{pid}").exists() and _state(pid) != "Z" and time.monotonic() < deadline:
-            time.sleep(0.1)
-        gone = not Path(f"/proc/{pid}").exists() or _state(pid) == "Z"
-        if not gone:
+        ended = gone(pid)
+        if not ended:
             os.kill(pid, signal.SIGKILL)
-    assert gone
-
-
-def _state(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return "Z"
+    assert ended

@@ -28,6 +28,7 @@ from model.training.loading import Loading
 from tests.components.train.conftest import toy_pair
 from tests.components.train.killing import STEPS, start
 from tests.conftest import make_mp4, make_ogg, make_pdf, make_png
+from tests.processes import alive
 
 pytestmark = pytest.mark.timeout(600)
 MAKERS = {
@@ -170,18 +171,6 @@ def test_missing_media_are_a_data_error_in_a_worker_too(mixed, tiny_artifact, tm
 def workers_of(where: Path) -> list[int]:
     """Process ids that the trainer left word of."""
     return [int(pid) for pid in (where / "workers").read_text().split()]
-
-
-def alive(pids: list[int]) -> list[int]:
-    """Those that still run: a zombie waits for the fork server, not for us."""
-    found = []
-    for pid in pids:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        found += [pid] if state != "Z" else []
-    return found
 
 
 def until_step(where: Path, step: int, process: BaseProcess) -> None:

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +18,7 @@ from model.media import document, renderer
 from model.media.document import decode_document
 from model.media.renderer import Done, Renderer, Shared
 from tests.conftest import make_pdf
+from tests.processes import gone
 
 LIMITS = Limits()
 # In place of the worker: its forks do what the request says.
@@ -50,19 +50,6 @@ def stays() -> Iterator[Renderer]:
     made = Renderer(command())
     yield made
     made.close()
-
-
-def gone(pid: int, seconds: float = 10.0) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except FileNotFoundError:
-            return True
-        if state == "Z":
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def test_each_request_has_a_process_of_its_own_that_holds_nothing_else(stays: Renderer) -> None:
