@@ -1,8 +1,9 @@
 """Feature store: what the frozen towers made of each media item, computed once and reused by training and evaluation.
 
 Layout of a store directory: ``<tower>.npy`` holds the cells of all tokens [tokens, G, C] in half precision,
-``index.json`` maps a media digest to its tower, first token and tokens per tower input. A clip with sound has a second
-entry ``<digest>/audio``. Documents are never stored: their pages are rendered when they are needed.
+``index.json`` maps a media digest to its tower, first token and tokens per tower input. A clip has further entries for
+its stills, ``<digest>/image``, and its sound, ``<digest>/audio``, in the order of its tokens. Documents are never
+stored: their pages are rendered when they are needed.
 
 Shape legend: B tower inputs, T tokens per input, G cells per token, C channels.
 """
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from model.unified.encoder import UnifiedEncoder
 
 INDEX = "index.json"
-SOUND = "/audio"
+OF_A_CLIP = ("/image", "/audio")
 # Enough parts in a piece of work for sounds of equal length to meet in a batch.
 PARTS_PER_UNIT = 4
 
@@ -97,7 +98,7 @@ class FeatureStore:
             yield tower, found
 
     def _entries(self, part: Part) -> list[list[Any]]:
-        keys = (part.digest, f"{part.digest}{SOUND}")
+        keys = (part.digest, *(f"{part.digest}{tower}" for tower in OF_A_CLIP))
         return [self._index[key] for key in keys if key in self._index]
 
 
@@ -123,14 +124,14 @@ def build_features(encoder: "UnifiedEncoder", parts: Iterable[Part], directory: 
         for digest, by_tower in progress(rows, total=len(members), desc=f"{name} features", unit=name):
             for tower, features in by_tower.items():
                 start = offsets.get(tower, 0)
-                key = digest if tower == name else f"{digest}{SOUND}"
+                key = digest if tower == name else f"{digest}/{tower}"
                 index[key] = [tower, start, [len(f) for f in features]]
                 offsets[tower] = start + sum(len(f) for f in features)
                 chunks.setdefault(tower, []).extend(features)
     for name, arrays in chunks.items():
         np.save(directory / f"{name}.npy", np.concatenate(arrays))
     write_index(directory, towers=encoder.tower_digest(), modalities=sorted(chunks), items=index)
-    return sum(not key.endswith(SOUND) for key in index)
+    return sum("/" not in key for key in index)
 
 
 def write_index(directory: Path, *, towers: str, modalities: list[str], items: dict[str, list[Any]]) -> None:
@@ -173,7 +174,8 @@ def _runners(encoder: "UnifiedEncoder", parts: list[Part]) -> "dict[str, Cells]"
 
     config, modality = encoder.config, parts[0].modality.value
     sizes = {"image": config.image.size, "video": config.video.size}
-    inputs = {modality: len(parts) * (config.video.max_frames if modality == "video" else 1)}
+    each = {"video": config.video.max_frames, "image": config.video.stills} if modality == "video" else {modality: 1}
+    inputs = {tower: count * len(parts) for tower, count in each.items()}
     return {
         name: cell_runner(frontend, size=sizes.get(name, 0), inputs=inputs.get(name, 0))
         for name, frontend in encoder.frontends.eval().items()

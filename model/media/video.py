@@ -4,6 +4,7 @@ Shape legend: F frames, S x S pixels, 3 colours.
 """
 
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,29 +54,14 @@ def sample_frames(
     clip: Clip, limits: Limits, *, size: int, max_frames: int, frames_per_second: float | None = None
 ) -> Video:
     """As :func:`decode_video`, of a clip whose index was read before."""
-    chosen = choose_times(clip.times, clip.seconds, frame_budget(clip.seconds, max_frames, frames_per_second))
-    with ffmpeg_errors(clip.data, clip.container):
-        frames = _decode(clip, limits, chosen, size)
-    if len(frames) < len(chosen):
-        raise ContentError(
-            f"the video ({clip.container}) yields {len(frames)} of the {len(chosen)} frames that its index promises",
-            code="video_undecodable",
-        )
+    chosen = times_of_frames(clip, max_frames, frames_per_second)
+    frames = [fit_square(picture, size) for picture in pictures_at(clip, limits, chosen)]
     return Video(np.stack(frames), np.array(chosen) - clip.times[0])
 
 
-def video_frame_count(data: bytes, limits: Limits, *, max_frames: int, frames_per_second: float | None = None) -> int:
-    """Number of frames that :func:`decode_video` will take, from the index alone.
-
-    Raises:
-        ContentError: as :func:`decode_video`, as far as the index tells.
-    """
-    return frame_count(read_clip(data, limits), max_frames, frames_per_second)
-
-
-def frame_count(clip: Clip, max_frames: int, frames_per_second: float | None) -> int:
-    """Number of frames that :func:`sample_frames` will take."""
-    return len(choose_times(clip.times, clip.seconds, frame_budget(clip.seconds, max_frames, frames_per_second)))
+def times_of_frames(clip: Clip, max_frames: int, frames_per_second: float | None) -> list[float]:
+    """Times of the frames that :func:`sample_frames` takes, from the index alone."""
+    return choose_times(clip.times, clip.seconds, frame_budget(clip.seconds, max_frames, frames_per_second))
 
 
 def frame_budget(seconds: float, max_frames: int, frames_per_second: float | None) -> int:
@@ -104,25 +90,47 @@ def choose_times(times: list[float], seconds: float, max_frames: int) -> list[fl
     return [times[i] for i in sorted(set(shown.tolist()))]
 
 
-def _decode(clip: Clip, limits: Limits, chosen: list[float], size: int) -> list[NDArray[np.uint8]]:
-    wanted = list(chosen)
-    frames: list[NDArray[np.uint8]] = []
+def spread(count: int, total: int) -> list[int]:
+    """Places of at most ``count`` of ``total`` frames, the middles of equal parts."""
+    count = min(count, total)
+    return [(2 * i + 1) * total // (2 * count) for i in range(count)]
+
+
+def pictures_at(clip: Clip, limits: Limits, times: list[float]) -> Iterator[Image.Image]:
+    """The frames shown at ``times``, sorted, upright and of the size they have; one at a time, for they may be large.
+
+    Raises:
+        ContentError: ``video_undecodable``, when some cannot be had.
+    """
+    found = 0
+    with ffmpeg_errors(clip.data, clip.container):
+        for picture in _decode(clip, limits, times):
+            found += 1
+            yield picture
+    if found < len(times):
+        raise ContentError(
+            f"the video ({clip.container}) yields {found} of the {len(times)} frames that its index promises",
+            code="video_undecodable",
+        )
+
+
+def _decode(clip: Clip, limits: Limits, times: list[float]) -> Iterator[Image.Image]:
+    wanted = list(times)
     with open_clip(clip.data, clip.container, limits) as file:
         for frame in file.decode(picture_stream(file, limits)):
             if frame.is_corrupt:
                 raise ContentError(f"frame {frame.pts} of the video is damaged", code="video_undecodable")
             # Codecs may drop a frame, so a chosen time is met by the first frame at or after it.
             while wanted and frame.time is not None and frame.time >= wanted[0] - 1e-6:
-                frames.append(_upright(frame, size))
+                yield _upright(frame)
                 wanted.pop(0)
             if not wanted:
                 break
-    return frames
 
 
-def _upright(frame: Any, size: int) -> NDArray[np.uint8]:
+def _upright(frame: Any) -> Image.Image:
     has_alpha = any(component.is_alpha for component in frame.format.components)
     pixels = frame.to_ndarray(format="rgba" if has_alpha else "rgb24")
     if frame.rotation:
         pixels = np.rot90(pixels, round(frame.rotation / QUARTER_TURN))
-    return fit_square(Image.fromarray(np.ascontiguousarray(pixels)), size)
+    return Image.fromarray(np.ascontiguousarray(pixels))

@@ -43,7 +43,9 @@ def memory_of(encoder: TorchEncoder) -> dict[Modality, int]:
     return {
         Modality.TEXT: 2 * 8 * config.max_text_tokens,  # ids and mask
         Modality.IMAGE: picture,
-        Modality.VIDEO: 3 * config.video.size**2 * config.video.max_frames + sound * config.video.audio_track,
+        Modality.VIDEO: 3 * config.video.size**2 * config.video.max_frames
+        + picture * config.video.stills
+        + sound * config.video.audio_track,
         Modality.AUDIO: sound,
         Modality.DOCUMENT: picture * config.limits.max_document_pages,
     }

@@ -33,13 +33,19 @@ class ImageConfig(Config):
 
 
 class VideoConfig(Config):
-    """How a clip becomes tokens: frames through the image tower, one token per sampled frame."""
+    """How a clip becomes tokens: frames through the image tower, one token per sampled frame.
+
+    ``stills`` let a clip profit from what pictures have taught: its own projector keeps what moves.
+    """
 
     size: int = Field(96, ge=32, le=1024, description="side of the padded square frame in pixels")
     max_frames: int = Field(8, ge=1, le=256)
     cells: int = Field(3, ge=1, description="each frame keeps cells x cells places")
     frames_per_second: float | None = Field(
         None, gt=0, description="with it a short clip takes fewer than max_frames frames, spread evenly all the same"
+    )
+    stills: int = Field(
+        0, ge=0, le=16, description="frames, spread evenly, that are read as pictures besides; they follow the frames"
     )
     audio_track: bool = Field(False, description="the tokens of a clip's own sound follow those of its frames")
 
@@ -125,9 +131,9 @@ class UnifiedConfig(Config):
         return frozenset(found)
 
     def towers(self, modalities: frozenset[Modality]) -> frozenset[Modality]:
-        """Whose towers and projectors the ``modalities`` need: pages are pictures, and clips may have sound."""
+        """Whose towers and projectors the ``modalities`` need: pages are pictures; clips may have stills and sound."""
         needed = set(modalities) - {Modality.TEXT, Modality.DOCUMENT}
-        if Modality.DOCUMENT in modalities:
+        if Modality.DOCUMENT in modalities or (Modality.VIDEO in modalities and self.video.stills):
             needed.add(Modality.IMAGE)
         if Modality.VIDEO in modalities and self.video.audio_track:
             needed.add(Modality.AUDIO)

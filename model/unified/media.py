@@ -3,20 +3,21 @@
 Shape legend: S pixels a side, F mel frames, T tokens, N samples.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from model.content import Modality, Part
 from model.media.audio import audio_seconds, decode_audio
 from model.media.document import decode_document
 from model.media.ffmpeg import read_clip
-from model.media.image import decode_image
+from model.media.image import decode_image, fit_square
 from model.media.mel import SAMPLE_RATE
 from model.media.track import decode_track, track_samples
-from model.media.video import frame_count, sample_frames
+from model.media.video import pictures_at, spread, times_of_frames
 from model.unified.batch import Unit
 from model.unified.config import UnifiedConfig
 from model.unified.sound import sound_input
@@ -84,23 +85,30 @@ class MediaReader:
     def _video(self, data: bytes) -> list[Unit]:
         config, limits = self.config.video, self.config.limits
         clip = read_clip(data, limits)
-        frames_FSS3 = sample_frames(
-            clip,
-            limits,
-            size=config.size,
-            max_frames=config.max_frames,
-            frames_per_second=config.frames_per_second,
-        ).frames_FSS3
-        units = [Unit(VIDEO, tokens=1, first=i, inputs=_channels_first(frame)) for i, frame in enumerate(frames_FSS3)]
+        times = times_of_frames(clip, config.max_frames, config.frames_per_second)
+        units = self._shown(pictures_at(clip, limits, times), len(times))
         if config.audio_track and clip.has_sound:
             units += self._sound(decode_track(clip, limits))
         return units
 
+    def _shown(self, pictures: Iterable[Image.Image], count: int) -> list[Unit]:
+        """Units of the ``count`` frames of a clip, then those of its stills."""
+        config, again = self.config, set(spread(self.config.video.stills, count))
+        frames, stills = [], []
+        for i, picture in enumerate(pictures):
+            inputs = _channels_first(fit_square(picture, config.video.size))
+            frames.append(Unit(VIDEO, tokens=1, first=i, inputs=inputs))
+            if i in again:
+                stills.append(self._picture(fit_square(picture, config.image.size)))
+        return frames + stills
+
     def _count_video(self, data: bytes) -> Count:
         config = self.config.video
         clip = read_clip(data, self.config.limits)
-        frames = frame_count(clip, config.max_frames, config.frames_per_second)
-        return Count(frames + (self._sound_tokens(track_samples(clip)) if config.audio_track and clip.has_sound else 0))
+        frames = len(times_of_frames(clip, config.max_frames, config.frames_per_second))
+        stills = len(spread(config.stills, frames)) * self.config.image.tokens_side**2
+        sound = self._sound_tokens(track_samples(clip)) if config.audio_track and clip.has_sound else 0
+        return Count(frames + stills + sound)
 
     def _audio(self, data: bytes) -> list[Unit]:
         return self._sound(decode_audio(data, self.config.limits))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -202,13 +203,14 @@ def read_clip_of_frames(value: object, reader: MediaReader) -> list[Unit]:
     elif config.frames_per_second is not None or config.audio_track:
         raise malformed('this model needs the times of a clip: say {"video_metadata": {"fps": ...}} beside "array"')
     chosen = choose_times(times, seconds, frame_budget(seconds, config.max_frames, config.frames_per_second))
-    units = []
-    for first, time in enumerate(chosen):
-        picture = picture_of(frames[int(np.searchsorted(times, time - 1e-6))])
-        _check_picture(*picture.size, limits)
-        square_SS3 = fit_square(picture, config.size)
-        units.append(Unit(VIDEO, tokens=1, first=first, inputs=_channels_first(square_SS3)))
-    return units + track_of(given, seconds, reader)
+
+    def pictures() -> Iterator[Image.Image]:
+        for time in chosen:
+            picture = picture_of(frames[int(np.searchsorted(times, time - 1e-6))])
+            _check_picture(*picture.size, limits)
+            yield picture
+
+    return reader._shown(pictures(), len(chosen)) + track_of(given, seconds, reader)
 
 
 def times_of(metadata: dict, count: int) -> tuple[list[float], float, bool]:

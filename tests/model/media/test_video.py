@@ -9,8 +9,9 @@ from PIL import Image
 
 from model.encoder import Limits
 from model.errors import ContentError
+from model.media.ffmpeg import read_clip
 from model.media.image import decode_image
-from model.media.video import choose_times, decode_video, video_frame_count
+from model.media.video import choose_times, decode_video, pictures_at, spread, times_of_frames
 
 LIMITS = Limits()
 CODECS = [("mp4", "libx264"), ("mp4", "mpeg4"), ("webm", "libvpx-vp9")]
@@ -61,7 +62,25 @@ def test_a_short_clip_gives_all_its_frames_in_order() -> None:
 def test_the_index_tells_the_number_of_frames(max_frames: int) -> None:
     data = clip()
     frames, times = decode_video(data, LIMITS, size=16, max_frames=max_frames)
-    assert len(frames) == len(times) == video_frame_count(data, LIMITS, max_frames=max_frames) <= max_frames
+    assert len(frames) == len(times) == len(times_of_frames(read_clip(data, LIMITS), max_frames, None)) <= max_frames
+
+
+def test_pictures_are_as_large_as_the_clip_has_them() -> None:
+    found = read_clip(clip(), LIMITS)
+    assert {picture.size for picture in pictures_at(found, LIMITS, found.times[:3])} == {(64, 48)}
+    with pytest.raises(ContentError, match="yields 1 of the 2 frames"):
+        list(pictures_at(found, LIMITS, [found.times[0], found.times[-1] + 9]))
+
+
+@given(count=st.integers(0, 16), total=st.integers(1, 256))
+def test_stills_are_spread_evenly(count: int, total: int) -> None:
+    places = spread(count, total)
+    assert len(places) == min(count, total)
+    assert places == sorted(set(places))
+    assert all(0 <= place < total for place in places)
+    edges = [0, *places, total - 1]
+    if places:
+        assert max(np.diff(edges)) <= total / len(places) + 1, "no part of the clip goes without one"
 
 
 @given(

@@ -6,14 +6,18 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
-from model.content import Content, Modality, video
+from model.content import Content, Modality, image, video
 from model.encoding import encode_contents
-from model.errors import ContentError
+from model.errors import CapabilityError, ContentError
+from model.features import FeatureStore, build_features
+from model.media.ffmpeg import read_clip
+from model.media.video import pictures_at, spread, times_of_frames
 from model.unified.build import build_encoder
 from model.weights.random import random_weights
 from model.weights.store import WeightPaths
-from tests.conftest import make_mp4
+from tests.conftest import make_mp4, make_png
 
 RATE = 16_000
 
@@ -44,6 +48,12 @@ def clip(hertz: float | None) -> Content:
         for packet in packets:
             container.mux(packet)
     return Content.of(video(buffer.getvalue()))
+
+
+def png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def embed(encoder, *contents: Content) -> np.ndarray:
@@ -78,6 +88,48 @@ def test_a_clip_without_sound_is_its_pictures(weights: WeightPaths) -> None:
     np.testing.assert_allclose(embed(deaf, clip(None)), embed(hearing, clip(None)), atol=1e-6)
 
 
+def test_a_still_is_that_frame_as_a_picture_behind_the_clip(weights: WeightPaths) -> None:
+    """Also of a clip with sound: frames, stills, sound."""
+    plain, told = (build_encoder(weights, {"video": {"stills": stills}}, source="random", seed=1) for stills in (0, 2))
+    seen, found = clip(None), read_clip(clip(None).parts[0].data or b"", plain.limits)
+    times = times_of_frames(found, plain.config.video.max_frames, None)
+    frames = [image(png(picture)) for picture in pictures_at(found, plain.limits, times)]
+    assert spread(2, len(frames)) == [2, 6]
+    with_pictures = Content.of(*seen.parts, frames[2], frames[6])
+    np.testing.assert_allclose(embed(told, seen), embed(plain, with_pictures), atol=1e-6)
+    for other in (Content.of(*seen.parts, frames[0], frames[7]), seen):
+        assert np.abs(embed(told, seen) - embed(plain, other)).max() > 1e-5
+    assert told.count_tokens(seen)[Modality.VIDEO] == len(frames) + 2
+    hearing = build_encoder(weights, {"video": {"stills": 2, "audio_track": True}}, source="random", seed=1)
+    towers = [unit.tower for unit in hearing.preprocessor.reader.units(clip(200).parts[0])]
+    assert towers == ["video"] * 8 + ["image"] * 2 + ["audio"]
+
+
+def test_stored_features_of_stills_and_sound_equal_live_towers(weights: WeightPaths, tmp_path: Path) -> None:
+    settings = {"video": {"stills": 2, "audio_track": True}}
+    encoder = build_encoder(weights, settings, source="random")
+    contents = [clip(300), clip(None), Content.of("before", *clip(3_000).parts)]
+    live = embed(encoder, *contents)
+    tokens = [encoder.count_tokens(content) for content in contents]
+    clips = [content.parts[-1] for content in contents]
+    assert build_features(encoder, clips, tmp_path / "store") == len(clips)
+    encoder.use_features(FeatureStore.open(tmp_path / "store"))
+    assert not any(m.calls for m in encoder.preprocess(contents).media.values()), "the towers ran all the same"
+    assert [encoder.count_tokens(content) for content in contents] == tokens
+    assert (embed(encoder, *contents) * live).sum(1).min() > 0.99999  # half precision in the store
+
+
+def test_stills_need_the_projector_of_pictures_alone_too(weights: WeightPaths, tmp_path: Path) -> None:
+    from model.artifact import load_encoder
+
+    encoder = build_encoder(weights, {"video": {"stills": 1}}, source="random")
+    encoder.save(tmp_path / "artifact")
+    clips_only = load_encoder(tmp_path / "artifact", modalities=frozenset({Modality.VIDEO}))
+    np.testing.assert_allclose(embed(encoder, clip(None)), embed(clips_only, clip(None)), atol=1e-6)
+    with pytest.raises(CapabilityError):
+        embed(clips_only, Content.of(image(make_png(1))))
+
+
 def test_a_long_text_is_cut_at_its_end_or_refused(weights: WeightPaths) -> None:
     long, other = "one two " * 200, "one two " * 150 + "three " * 100
     cutting = build_encoder(weights, {"truncate": "end"}, source="random")
@@ -93,7 +145,7 @@ def test_a_long_text_is_cut_at_its_end_or_refused(weights: WeightPaths) -> None:
 def test_settings_survive_in_the_artifact(weights: WeightPaths, tmp_path: Path) -> None:
     from model.artifact import load_encoder
 
-    settings = {"video": {"audio_track": True, "frames_per_second": 2.0}, "truncate": "error"}
+    settings = {"video": {"audio_track": True, "frames_per_second": 2.0, "stills": 1}, "truncate": "error"}
     encoder = build_encoder(weights, settings, source="random")
     encoder.save(tmp_path / "artifact")
     again = load_encoder(tmp_path / "artifact")

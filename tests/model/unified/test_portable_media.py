@@ -30,7 +30,11 @@ from tests.model.unified.test_portable import ALONE, run_alone
 
 # Others of the towers, small windows, frames by time, and the sound of clips.
 OTHERS = {
-    "hearing": (TINY_VISION["siglip"], TINY_WAVEFORM["wav2vec2"], {"audio_track": True, "frames_per_second": 4}),
+    "hearing": (
+        TINY_VISION["siglip"],
+        TINY_WAVEFORM["wav2vec2"],
+        {"audio_track": True, "frames_per_second": 4, "stills": 2},
+    ),
     "spectrogram": (TINY_VISION["dinov3"], TINY_SPECTROGRAM, {}),
 }
 # In the library's code -> a fault that must show.
