@@ -15,7 +15,7 @@ One network and one vector space for {modalities}, and any interleaving of them.
 
 - **Dimensions**: {dimensions} (Matryoshka prefixes; renormalise after truncation).
 - **Trunk**: {layers} layers, {width} wide; at most {max_tokens} tokens a content, {text_tokens} a text part.
-- **Tokens**: {image_tokens} a picture ({image_size} px), 1 a video frame (at most {frames}, {video_size} px),
+- **Tokens**: {image_tokens} a picture ({image_size} px), 1 a video frame (at most {frames}, {video_size} px{stills}),
   1 per {audio_seconds} s of sound.
 - **Precision**: float32; the word embedding table is stored in half precision.
 
@@ -76,6 +76,7 @@ def model_card(
         image_size=config.image.size,
         frames=config.video.max_frames,
         video_size=config.video.size,
+        stills=f", of which {config.video.stills} as pictures besides" if config.video.stills else "",
         audio_seconds=config.audio.token_seconds,
         notices="\n".join(notices),
         stages=_stages(artifact),
