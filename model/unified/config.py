@@ -35,7 +35,7 @@ class ImageConfig(Config):
 class VideoConfig(Config):
     """How a clip becomes tokens: frames through the image tower, one token per sampled frame.
 
-    ``stills`` let a clip profit from what pictures have taught: its own projector keeps what moves.
+    ``stills`` tell a clip what pictures have taught. What moves is then learned less surely (docs/experiments.md).
     """
 
     size: int = Field(96, ge=32, le=1024, description="side of the padded square frame in pixels")
