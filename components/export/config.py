@@ -1,5 +1,7 @@
 """Configuration of the export step."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from model.config import Config
@@ -12,6 +14,9 @@ class ExportConfig(Config):
     parity_per_kind: int = Field(8, ge=1, description="held-out contents of each kind compared")
     reference_per_kind: int = Field(200, ge=20, description="held-out contents of each kind in the drift reference")
     int8: bool = Field(False, description="also write int8 graphs of trunk and audio tower (unified family)")
+    int8_weight_bits: Literal[7, 8] = Field(
+        7, description="8 loses less, where every processor that serves has VNNI (x86) or is an ARM; others refuse it"
+    )
     int8_maximum_loss: float = Field(
         0.01,
         ge=0,

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from model.encoder import Encoder
 
 CUT = 10
+MOST_BITS = 8
+WAY_OUT = "; export.int8_weight_bits: 8 loses less, where every processor that serves has VNNI or is an ARM"
 
 
 def export_int8(
@@ -29,6 +31,7 @@ def export_int8(
     compared: "Mapping[str, list[Content]]",
     pairs: "Mapping[str, list[tuple[Content, Content]]]",
     maximum_loss: float,
+    weight_bits: int = 7,
 ) -> dict[str, Any]:
     """Write the int8 graphs of the exported artifact ``output`` and measure them; those that lose too much do not stay.
 
@@ -39,27 +42,29 @@ def export_int8(
         compared: contents by kind whose cosine to torch is taken, and from which the wide channels are known.
         pairs: by task, queries with their passages; each task is searched by itself.
         maximum_loss: of nDCG@10, as a mean over the tasks.
+        weight_bits: 7 or 8, see :mod:`model.unified.onnx_int8`.
 
     Returns:
-        JSON document: lowest cosine by kind, nDCG@10 of fp32 and int8 by task, mean loss, bytes of the graphs; and
-        ``left_out``, the reason why there are none.
+        JSON document: lowest cosine by kind, nDCG@10 of fp32 and int8 by task, mean loss, bits of the weights, bytes of
+        the graphs; and ``left_out``, the reason why there are none.
     """
     from components.export.parity import lowest_cosine
     from model.artifact import load_encoder
     from model.unified.onnx_int8 import quantize_graphs
     from model.unified.onnx_runtime import INT8
 
-    sizes = quantize_graphs(output, list(chain.from_iterable(compared.values())))
+    sizes = quantize_graphs(output, list(chain.from_iterable(compared.values())), weight_bits=weight_bits)
     int8 = load_encoder(output, backend="onnx-int8")
     cosines = {kind: lowest_cosine(encoder, int8, some) for kind, some in compared.items()}
     found = {task: {"fp32": search(fp32, some), "int8": search(int8, some)} for task, some in pairs.items()}
     loss = float(np.mean([scores["fp32"] - scores["int8"] for scores in found.values()])) if found else None
-    measured = {"cosine": cosines, "ndcg_at_10": found, "loss": loss, "maximum_loss": maximum_loss, "bytes": sizes}
+    rule = {"maximum_loss": maximum_loss, "weight_bits": weight_bits}
+    measured = {"cosine": cosines, "ndcg_at_10": found, "loss": loss, **rule, "bytes": sizes}
     if loss is None or loss <= maximum_loss:
         return measured
     why = (
         f"the int8 graphs lose {loss:.4f} of nDCG@{CUT} against fp32, the rule is <= {maximum_loss} "
-        "(export.int8_maximum_loss), so they were left out"
+        f"(export.int8_maximum_loss), so they were left out{WAY_OUT if weight_bits < MOST_BITS else ''}"
     )
     sys.stderr.write(f"export: {why}\n")
     shutil.rmtree(output / "onnx" / INT8)

@@ -57,7 +57,13 @@ def run(config: ExportConfig, *, model: Path, dataset: Path, output: Path) -> di
     if config.int8 and sizes:
         pairs = text_pairs(corpus, config.int8_pairs)
         document["int8"] = export_int8(
-            encoder, served, output, compared=compared, pairs=pairs, maximum_loss=config.int8_maximum_loss
+            encoder,
+            served,
+            output,
+            compared=compared,
+            pairs=pairs,
+            maximum_loss=config.int8_maximum_loss,
+            weight_bits=config.int8_weight_bits,
         )
         sizes = {**sizes, **document["int8"]["bytes"]}
     parity = output / ("onnx/parity.json" if sizes else "parity.json")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from model.content import Content, Modality
 from model.encoder import Limits
 from model.errors import ArtifactError
+from model.processor import adds_in_32_bits
 from model.unified.batch import MediaTokens, UnifiedBatch
 from model.unified.config import UnifiedConfig
 from model.unified.preprocess import Preprocessor
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 
 TABLE, TRUNK, INT8 = "table", "trunk", "int8"
+WEIGHT_BITS, ALL_BITS = "omnivec.weight_bits", 8  # a property of int8 graphs, and the value that not all may run
 
 
 class OnnxUnifiedEncoder:
@@ -100,7 +102,23 @@ class OnnxUnifiedEncoder:
 
 
 class OnnxInt8UnifiedEncoder(OnnxUnifiedEncoder):
-    """The same over graphs of 8-bit weights and activations, where the export made one; else over the fp32 graph."""
+    """The same over graphs of 8-bit weights and activations, where the export made one; else over the fp32 graph.
+
+    Raises:
+        ArtifactError: there are none, or their weights take all 8 bits, whose products this processor would add wrong.
+    """
+
+    def __init__(
+        self, directory: Path, modalities: frozenset[Modality] | None, threads: int, spin: bool = True
+    ) -> None:
+        super().__init__(directory, modalities, threads, spin)
+        properties = self.sessions[TRUNK].get_modelmeta().custom_metadata_map
+        if properties.get(WEIGHT_BITS) == str(ALL_BITS) and not adds_in_32_bits():
+            raise ArtifactError(
+                f"the weights of the int8 graphs in {directory} take all 8 bits; this processor, without VNNI, adds "
+                "their products in 16 bits, where they saturate, so vectors would be wrong without a word. Export with "
+                "int8_weight_bits: 7, or load with backend='onnx'"
+            )
 
     @staticmethod
     def graph(directory: Path, name: str) -> Path:

@@ -65,5 +65,6 @@ def test_graphs_that_lose_too_much_are_left_out(
     assert found["bytes"] == {}
     for told in (found["left_out"], capsys.readouterr().err, card):
         assert "the int8 graphs lose 0.1000 of nDCG@10 against fp32, the rule is <= 0.01" in told
+        assert "int8_weight_bits: 8 loses less" in told
     with pytest.raises(ArtifactError, match="left the int8 graphs out"):
         OnnxInt8UnifiedEncoder.graph(exported, "trunk")

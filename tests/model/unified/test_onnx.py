@@ -11,6 +11,7 @@ from model.artifact import load_encoder
 from model.content import Content, audio, document, image, video
 from model.encoding import encode_contents
 from model.errors import ArtifactError
+from model.processor import adds_in_32_bits
 from model.unified.onnx_export import _out_of_place, export_onnx
 from model.unified.onnx_int8 import after_gelu, quantize_graphs
 from tests.conftest import make_mp4, make_ogg, make_png
@@ -95,6 +96,26 @@ def test_int8_is_close_smaller_and_not_the_same(exported: Path) -> None:
     cosines = (exact * close).sum(1)
     assert cosines.min() > 0.95
     assert not np.allclose(exact, close, atol=1e-6), "the int8 graphs were not used"
+
+
+def test_weights_of_all_bits_are_closer_and_refused_where_they_saturate(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents = [Content.of("one"), Content.of("many more words in it"), Content.of(image(make_png(1)))]
+    exact = encode_contents(load_encoder(exported, backend="onnx"), contents, desc="")
+    monkeypatch.setattr("model.unified.onnx_runtime.adds_in_32_bits", lambda: True)
+    distance = {}
+    for bits in (7, 8):
+        shutil.copytree(exported, artifact := tmp_path / str(bits))
+        quantize_graphs(artifact, contents, weight_bits=bits)
+        vectors = encode_contents(load_encoder(artifact, backend="onnx-int8"), contents, desc="")
+        distance[bits] = 1 - float((exact * vectors).sum(1).mean())
+    if adds_in_32_bits():
+        assert distance[8] < distance[7]
+    monkeypatch.setattr("model.unified.onnx_runtime.adds_in_32_bits", lambda: False)
+    load_encoder(tmp_path / "7", backend="onnx-int8")
+    with pytest.raises(ArtifactError, match=r"without VNNI.*int8_weight_bits: 7"):
+        load_encoder(tmp_path / "8", backend="onnx-int8")
 
 
 def test_without_int8_graphs_the_message_says_so(exported: Path, tmp_path: Path) -> None:
