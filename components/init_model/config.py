@@ -1,8 +1,8 @@
 """Configuration of the init_model step."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, ValidationError, model_validator
 
 from model.config import Config
 
@@ -28,3 +28,25 @@ class InitModelConfig(Config):
     encoder: dict[str, Any] = Field(
         default_factory=dict, description="fields of UnifiedConfig or SentenceTransformerConfig"
     )
+
+    @model_validator(mode="after")
+    def _encoder_fits(self) -> Self:
+        """Each field by itself, before any step runs; how they fit together is known with the weights."""
+        if problems := _problems(self.family, self.encoder):
+            raise ValueError("; ".join(problems))
+        return self
+
+
+def _problems(family: str, encoder: dict[str, Any]) -> list[str]:
+    from model.sentence_transformer.config import SentenceTransformerConfig
+    from model.unified.config import UnifiedConfig
+
+    try:
+        if family == "unified":
+            UnifiedConfig.model_validate({"trunk": {}, **encoder})
+        else:
+            SentenceTransformerConfig.model_validate(encoder)
+    except ValidationError as error:
+        fields = [item for item in error.errors(include_url=False) if item["loc"]]
+        return [f"encoder.{'.'.join(map(str, i['loc']))}: {i['msg']} (got {i['input']!r})" for i in fields]
+    return []

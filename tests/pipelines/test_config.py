@@ -25,6 +25,17 @@ def test_every_problem_is_reported_at_once_with_its_path() -> None:
     assert "got 'floppy'" in text
 
 
+def test_settings_of_the_encoder_are_looked_at_before_the_weights_are_there() -> None:
+    with pytest.raises(ConfigError) as refused:
+        load("debug", ["model.encoder.video.stills=17", "model.encoder.colour=blue"])
+    assert r"encoder.video.stills: Input should be less than or equal to 16 (got 17); encoder.colour: Extra" in str(
+        refused.value
+    )
+    with pytest.raises(ConfigError, match=r"encoder\.image_side: .*greater than or equal to 16"):
+        load("embeddinggemma2", ["model.encoder.image_side=1"])
+    assert load("debug", ["model.encoder.video.audio_track=true"]), "the tower that hears it comes with the weights"
+
+
 def test_unknown_stage_kind_names_the_known_ones() -> None:
     with pytest.raises(ConfigError, match=r"'align'.*'finetune'.*'mine'.*'soup'"):
         load("debug", ["stages.0.kind=pretrain"])
