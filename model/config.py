@@ -3,11 +3,14 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from model.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 class Config(BaseModel):
@@ -38,8 +41,11 @@ class Config(BaseModel):
 def describe(error: ValidationError, what: str) -> str:
     """Render a pydantic error as one line per problem with its dotted path."""
     lines = [f"{what} has {error.error_count()} problem(s):"]
-    for item in error.errors(include_url=False):
-        path = ".".join(str(step) for step in item["loc"]) or "(root)"
-        given = "" if item["type"] == "missing" else f" (got {item['input']!r})"
-        lines.append(f"  {path}: {item['msg']}{given}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"  {problem(item)}" for item in error.errors(include_url=False))])
+
+
+def problem(item: "ErrorDetails") -> str:
+    """One problem of a pydantic error: its dotted path, the rule and what was given."""
+    path = ".".join(str(step) for step in item["loc"]) or "(root)"
+    given = "" if item["type"] == "missing" else f" (got {item['input']!r})"
+    return f"{path}: {item['msg']}{given}"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from model.unified.encoder import UnifiedEncoder
 
 INDEX = "index.json"
-OF_A_CLIP = ("/image", "/audio")
+OF_A_CLIP = ("image", "audio")
 # Enough parts in a piece of work for sounds of equal length to meet in a batch.
 PARTS_PER_UNIT = 4
 
@@ -98,7 +98,7 @@ class FeatureStore:
             yield tower, found
 
     def _entries(self, part: Part) -> list[list[Any]]:
-        keys = (part.digest, *(f"{part.digest}{tower}" for tower in OF_A_CLIP))
+        keys = (part.digest, *(f"{part.digest}/{tower}" for tower in OF_A_CLIP))
         return [self._index[key] for key in keys if key in self._index]
 
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from model.encoder import Encoder
 
 CUT = 10
-MOST_BITS = 8
 WAY_OUT = "; export.int8_weight_bits: 8 loses less, where every processor that serves has VNNI or is an ARM"
 
 
@@ -51,7 +50,7 @@ def export_int8(
     from components.export.parity import lowest_cosine
     from model.artifact import load_encoder
     from model.unified.onnx_int8 import quantize_graphs
-    from model.unified.onnx_runtime import INT8
+    from model.unified.onnx_runtime import ALL_BITS, INT8
 
     sizes = quantize_graphs(output, list(chain.from_iterable(compared.values())), weight_bits=weight_bits)
     int8 = load_encoder(output, backend="onnx-int8")
@@ -64,7 +63,7 @@ def export_int8(
         return measured
     why = (
         f"the int8 graphs lose {loss:.4f} of nDCG@{CUT} against fp32, the rule is <= {maximum_loss} "
-        f"(export.int8_maximum_loss), so they were left out{WAY_OUT if weight_bits < MOST_BITS else ''}"
+        f"(export.int8_maximum_loss), so they were left out{WAY_OUT if weight_bits < ALL_BITS else ''}"
     )
     sys.stderr.write(f"export: {why}\n")
     shutil.rmtree(output / "onnx" / INT8)

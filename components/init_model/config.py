@@ -4,7 +4,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from model.config import Config
+from model.config import Config, problem
 
 
 class InitModelConfig(Config):
@@ -47,6 +47,5 @@ def _problems(family: str, encoder: dict[str, Any]) -> list[str]:
         else:
             SentenceTransformerConfig.model_validate(encoder)
     except ValidationError as error:
-        fields = [item for item in error.errors(include_url=False) if item["loc"]]
-        return [f"encoder.{'.'.join(map(str, i['loc']))}: {i['msg']} (got {i['input']!r})" for i in fields]
+        return [f"encoder.{problem(item)}" for item in error.errors(include_url=False) if item["loc"]]
     return []

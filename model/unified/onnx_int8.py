@@ -58,6 +58,7 @@ def quantize_graphs(artifact: Path, contents: Sequence[Content] = (), *, weight_
         model = onnx.load(source)
         whole = after_gelu(model, but=peaks.get(name, {}))
         wide = split_wide(model, widest(peaks.get(name, {})))
+        model.metadata_props.add(key=WEIGHT_BITS, value=str(weight_bits))
         quantize_dynamic(
             model,
             path,
@@ -68,9 +69,6 @@ def quantize_graphs(artifact: Path, contents: Sequence[Content] = (), *, weight_
             nodes_to_exclude=[*whole, *wide],
             extra_options={"MatMulConstBOnly": True},
         )
-        quantised = onnx.load(path)
-        onnx.helper.set_model_props(quantised, {WEIGHT_BITS: str(weight_bits)})
-        onnx.save(quantised, path)
         onnx.checker.check_model(str(path))
         sizes[f"{INT8}/{name}"] = path.stat().st_size
     return sizes

@@ -28,7 +28,7 @@ from tests.model.towers.tiny import TINY_SPECTROGRAM, TINY_VISION, TINY_WAVEFORM
 from tests.model.trunks import TINY_TRUNKS, shake
 from tests.model.unified.test_portable import ALONE, run_alone
 
-# Others of the towers, small windows, frames by time, and the sound of clips.
+# Others of the towers, small windows, frames by time, stills and the sound of clips.
 OTHERS = {
     "hearing": (
         TINY_VISION["siglip"],
