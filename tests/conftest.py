@@ -2,9 +2,13 @@
 
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 @pytest.fixture(autouse=True)
@@ -19,9 +23,13 @@ def make_png(seed: int = 0, width: int = 48, height: int = 32) -> bytes:
     """A noisy picture, different for each seed."""
     from PIL import Image
 
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return encoded(Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)))
+
+
+def encoded(picture: "Image.Image", kind: str = "PNG", **options: object) -> bytes:
+    """A picture as a file of ``kind``, by Pillow's options."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
+    picture.save(buffer, kind, **options)
     return buffer.getvalue()
 
 

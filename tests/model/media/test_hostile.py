@@ -17,16 +17,11 @@ from model.media.audio import decode_audio
 from model.media.containers import jpeg_scans
 from model.media.image import MAX_SCANS, decode_image
 from model.media.video import decode_video
+from tests.conftest import encoded
 from tests.model.media.test_image import chunk
 
 LIMITS = Limits(max_image_pixels=4_000_000)
 MEGABYTE = 1 << 20
-
-
-def save(image: Image.Image, kind: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def peak_growth(work: Callable[[], object]) -> tuple[object, int]:
@@ -56,13 +51,13 @@ def png_of(side: int) -> bytes:
 
 def png_with(name: bytes) -> bytes:
     """A small picture with 80 MB of packed words or of a colour profile."""
-    plain = save(Image.new("RGB", (4, 4)), "PNG")
+    plain = encoded(Image.new("RGB", (4, 4)), "PNG")
     return plain[:33] + chunk(name, b"k\0\0" + zlib.compress(bytes(80 * MEGABYTE), 1)) + plain[33:]
 
 
 def gif_with(place: bytes, at: int) -> bytes:
     """A GIF of 10 x 10 pixels whose canvas or first frame says 65,535 x 65,535."""
-    data = bytearray(save(Image.new("P", (10, 10)), "GIF"))
+    data = bytearray(encoded(Image.new("P", (10, 10)), "GIF"))
     start = data.index(place) + at
     data[start : start + 4] = b"\xff" * 4
     return bytes(data)
@@ -70,7 +65,7 @@ def gif_with(place: bytes, at: int) -> bytes:
 
 def many_scans(count: int) -> bytes:
     """A progressive JPEG whose last scan is there again and again."""
-    data = save(Image.new("L", (1000, 1000), 7), "JPEG", progressive=True)
+    data = encoded(Image.new("L", (1000, 1000), 7), "JPEG", progressive=True)
     scan = data[data.rindex(b"\xff\xc4", 0, data.rindex(b"\xff\xda")) : -2]
     return data[:-2] + scan * count + b"\xff\xd9"
 
@@ -105,14 +100,14 @@ def test_bombs_are_refused_before_they_cost_anything(name: str) -> None:
 
 @pytest.mark.parametrize("shape", [(1, 1), (20_000, 1), (1, 20_000), (20_000, 200)])
 def test_extreme_shapes_are_pictures_like_others(shape: tuple[int, int]) -> None:
-    data = save(Image.new("RGBA", shape, (9, 8, 7, 90)), "PNG")
+    data = encoded(Image.new("RGBA", shape, (9, 8, 7, 90)), "PNG")
     pixels, grown = peak_growth(lambda: decode_image(data, LIMITS, size=64))
     assert pixels.shape == (64, 64, 3)  # type: ignore[attr-defined]
     assert grown < 16 * LIMITS.max_image_pixels, "sixteen bytes for each pixel that the limit allows"
 
 
 def test_scans_are_those_of_the_first_picture_alone() -> None:
-    plain, progressive = (save(Image.new("RGB", (40, 40), 7), "JPEG", progressive=p) for p in (False, True))
+    plain, progressive = (encoded(Image.new("RGB", (40, 40), 7), "JPEG", progressive=p) for p in (False, True))
     assert jpeg_scans(plain) == 1
     assert 5 < jpeg_scans(progressive) < 20
     telephone = plain + b"\xff\xda\xff\xc4" * 1000  # a clip behind the picture
@@ -120,7 +115,7 @@ def test_scans_are_those_of_the_first_picture_alone() -> None:
     assert decode_image(telephone, LIMITS, size=8).shape == (8, 8, 3)
     assert jpeg_scans(many_scans(MAX_SCANS)) > MAX_SCANS
     decode_image(many_scans(MAX_SCANS - 20), LIMITS, size=8)
-    restarts = save(Image.effect_noise((80, 80), 90), "JPEG", restart_marker_blocks=1)
+    restarts = encoded(Image.effect_noise((80, 80), 90), "JPEG", restart_marker_blocks=1)
     assert b"\xff\xd0" in restarts
     assert jpeg_scans(restarts) == 1
     assert jpeg_scans(b"\xff" * 5_000_000 + b"\0") == 0
@@ -163,4 +158,4 @@ def test_a_clip_of_huge_frames_costs_nothing(place: bytes, at: int) -> None:
 
 
 def test_a_clip_of_one_pixel_is_a_clip() -> None:
-    assert len(decode_video(save(Image.new("RGB", (1, 1)), "GIF"), LIMITS, size=32, max_frames=2).times_F) == 1
+    assert len(decode_video(encoded(Image.new("RGB", (1, 1)), "GIF"), LIMITS, size=32, max_frames=2).times_F) == 1

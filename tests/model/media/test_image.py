@@ -1,4 +1,3 @@
-import io
 import zlib
 
 import numpy as np
@@ -10,15 +9,10 @@ from PIL import Image
 from model.encoder import Limits
 from model.errors import ContentError
 from model.media.image import decode_image
+from tests.conftest import encoded
 
 LIMITS = Limits()
 RED, BLUE = (255, 0, 0), (0, 0, 255)
-
-
-def encode(image: Image.Image, kind: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def noise(width: int = 60, height: int = 40) -> Image.Image:
@@ -34,7 +28,7 @@ def halves() -> Image.Image:
 
 @pytest.mark.parametrize(("kind", "tolerance"), [("PNG", 0), ("GIF", 0), ("WEBP", 12), ("JPEG", 12)])
 def test_every_format_gives_the_same_picture(kind: str, tolerance: int) -> None:
-    pixels = decode_image(encode(halves(), kind), LIMITS, size=64)
+    pixels = decode_image(encoded(halves(), kind), LIMITS, size=64)
     assert pixels.shape == (64, 64, 3)
     assert pixels.dtype == np.uint8
     np.testing.assert_allclose(pixels[32, 8], RED, atol=tolerance)
@@ -44,7 +38,7 @@ def test_every_format_gives_the_same_picture(kind: str, tolerance: int) -> None:
 @settings(max_examples=40, deadline=None)
 @given(width=st.integers(1, 400), height=st.integers(1, 400), size=st.sampled_from([16, 33, 96]))
 def test_any_aspect_ratio_is_fitted_without_distortion(width: int, height: int, size: int) -> None:
-    pixels = decode_image(encode(Image.new("RGB", (width, height), RED), "PNG"), LIMITS, size=size)
+    pixels = decode_image(encoded(Image.new("RGB", (width, height), RED), "PNG"), LIMITS, size=size)
     assert pixels.shape == (size, size, 3)
     red = np.argwhere((pixels == RED).all(axis=2))
     rows, columns = np.ptp(red, axis=0) + 1
@@ -59,7 +53,7 @@ def test_any_aspect_ratio_is_fitted_without_distortion(width: int, height: int, 
 def test_exif_orientation_is_applied() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turn a quarter clockwise to show
-    pixels = decode_image(encode(halves(), "JPEG", exif=exif), LIMITS, size=64)
+    pixels = decode_image(encoded(halves(), "JPEG", exif=exif), LIMITS, size=64)
     np.testing.assert_allclose(pixels[8, 32], RED, atol=12)
     np.testing.assert_allclose(pixels[56, 32], BLUE, atol=12)
 
@@ -68,7 +62,7 @@ def test_exif_orientation_is_applied() -> None:
 def test_transparency_is_laid_over_white(kind: str) -> None:
     image = Image.new("RGBA", (32, 32), (0, 0, 0, 0))
     image.paste((255, 0, 0, 255), (0, 0, 16, 32))
-    pixels = decode_image(encode(image, kind, **({"lossless": True} if kind == "WEBP" else {})), LIMITS, size=32)
+    pixels = decode_image(encoded(image, kind, **({"lossless": True} if kind == "WEBP" else {})), LIMITS, size=32)
     np.testing.assert_array_equal(pixels[16, 4], RED)
     np.testing.assert_array_equal(pixels[16, 28], (255, 255, 255))
 
@@ -76,30 +70,30 @@ def test_transparency_is_laid_over_white(kind: str) -> None:
 def test_hidden_colours_do_not_bleed_through_scaling() -> None:
     image = Image.new("RGBA", (64, 64), (0, 255, 0, 0))  # invisible green
     image.paste((255, 0, 0, 255), (0, 0, 32, 64))
-    pixels = decode_image(encode(image, "PNG"), LIMITS, size=16).astype(int)
+    pixels = decode_image(encoded(image, "PNG"), LIMITS, size=16).astype(int)
     assert (pixels[..., 1] <= pixels[..., 0]).all(), "green is stronger than red somewhere"
 
 
 def test_sixteen_bit_grey_is_scaled_not_clipped() -> None:
     image = Image.fromarray(np.full((8, 8), 0x8000, dtype=np.uint16))
-    np.testing.assert_array_equal(decode_image(encode(image, "PNG"), LIMITS, size=8), 0x80)
+    np.testing.assert_array_equal(decode_image(encoded(image, "PNG"), LIMITS, size=8), 0x80)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "CMYK"])
 def test_other_colour_modes_become_rgb(mode: str) -> None:
-    data = encode(halves().convert(mode), "JPEG" if mode == "CMYK" else "PNG")
+    data = encoded(halves().convert(mode), "JPEG" if mode == "CMYK" else "PNG")
     assert decode_image(data, LIMITS, size=8).shape == (8, 8, 3)
 
 
 def test_the_first_frame_of_an_animation_is_taken() -> None:
     first, second = Image.new("RGB", (8, 8), RED), Image.new("RGB", (8, 8), BLUE)
-    data = encode(first, "GIF", save_all=True, append_images=[second])
+    data = encoded(first, "GIF", save_all=True, append_images=[second])
     np.testing.assert_array_equal(decode_image(data, LIMITS, size=8)[4, 4], RED)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
 def test_a_cut_file_is_refused_wherever_it_is_cut(kind: str) -> None:
-    data = encode(noise(), kind)
+    data = encoded(noise(), kind)
     decode_image(data, LIMITS, size=16)
     for length in range(0, len(data), max(1, len(data) // 60)):
         with pytest.raises(ContentError) as caught:
@@ -108,7 +102,7 @@ def test_a_cut_file_is_refused_wherever_it_is_cut(kind: str) -> None:
 
 
 def test_pixels_are_limited_before_decoding() -> None:
-    data = encode(Image.new("L", (300, 200)), "PNG")
+    data = encoded(Image.new("L", (300, 200)), "PNG")
     decode_image(data, Limits(max_image_pixels=60_000), size=8)
     with pytest.raises(ContentError, match="300 x 200") as caught:
         decode_image(data, Limits(max_image_pixels=59_999), size=8)
@@ -130,7 +124,7 @@ def test_a_decompression_bomb_is_refused_even_under_a_generous_limit(side: int) 
 
 
 def test_damaged_content_is_refused() -> None:
-    data = bytearray(encode(noise(), "PNG"))
+    data = bytearray(encoded(noise(), "PNG"))
     data[60:80] = bytes(20)
     with pytest.raises(ContentError) as caught:
         decode_image(bytes(data), LIMITS, size=16)

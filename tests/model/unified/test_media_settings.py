@@ -6,7 +6,6 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from PIL import Image
 
 from model.content import Content, Modality, image, video
 from model.encoding import encode_contents
@@ -17,7 +16,7 @@ from model.media.video import pictures_at, spread, times_of_frames
 from model.unified.build import build_encoder
 from model.weights.random import random_weights
 from model.weights.store import WeightPaths
-from tests.conftest import make_mp4, make_png
+from tests.conftest import encoded, make_mp4, make_png
 
 RATE = 16_000
 
@@ -48,12 +47,6 @@ def clip(hertz: float | None) -> Content:
         for packet in packets:
             container.mux(packet)
     return Content.of(video(buffer.getvalue()))
-
-
-def png(picture: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def embed(encoder, *contents: Content) -> np.ndarray:
@@ -93,7 +86,7 @@ def test_a_still_is_that_frame_as_a_picture_behind_the_clip(weights: WeightPaths
     plain, told = (build_encoder(weights, {"video": {"stills": stills}}, source="random", seed=1) for stills in (0, 2))
     seen, found = clip(None), read_clip(clip(None).parts[0].data or b"", plain.limits)
     times = times_of_frames(found, plain.config.video.max_frames, None)
-    frames = [image(png(picture)) for picture in pictures_at(found, plain.limits, times)]
+    frames = [image(encoded(picture)) for picture in pictures_at(found, plain.limits, times)]
     assert spread(2, len(frames)) == [2, 6]
     with_pictures = Content.of(*seen.parts, frames[2], frames[6])
     np.testing.assert_allclose(embed(told, seen), embed(plain, with_pictures), atol=1e-6)
